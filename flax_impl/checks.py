@@ -1,0 +1,80 @@
+"""What the constructors and the modules accept; this file is the same in the three implementations."""
+
+from collections.abc import Iterable
+from numbers import Real
+from operator import index
+
+GATES = ("sigmoid", "hard_sigmoid")
+
+
+def check_size(name: str, value: object) -> int:
+    """Return `value` as an int of at least 1; raise ValueError otherwise."""
+    try:
+        size = 0 if isinstance(value, bool) else index(value)  # type: ignore[arg-type]
+    except TypeError:
+        size = 0
+    if size < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+    return size
+
+
+def check_odd(name: str, value: object) -> int:
+    """Return `value` as an odd int of at least 1; an even kernel has no centre to keep the map's size."""
+    size = check_size(name, value)
+    if size % 2 == 0:
+        raise ValueError(f"{name} must be odd to keep the map's size, got {size}")
+    return size
+
+
+def check_fraction(name: str, value: object, *, below_one: bool = False) -> float:
+    """Return `value` as a float in [0, 1], or in [0, 1) with `below_one`."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not (number and (0 <= value < 1 or (value == 1 and not below_one))):  # type: ignore[operator]
+        raise ValueError(f"{name} must be a number in [0, 1{')' if below_one else ']'}, got {value!r}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def check_rates(rates: object) -> tuple[int, ...]:
+    """Return the dilation rates as a tuple of at least one positive int."""
+    if not isinstance(rates, Iterable) or isinstance(rates, str) or not (values := tuple(rates)):
+        raise ValueError(f"rates must be one or more positive integers, got {rates!r}")
+    return tuple(check_size(f"rates[{i}]", rate) for i, rate in enumerate(values))
+
+
+def check_hidden(channels: int, reduction: object, hidden: object) -> int:
+    """Return the bottleneck's width: `hidden`, or `channels // reduction` where that is None."""
+    if hidden is not None:
+        return check_size("hidden", hidden)
+    width = channels // check_size("reduction", reduction)
+    if width < 1:
+        raise ValueError(
+            f"the bottleneck's width channels // reduction = {channels} // {reduction} = 0 must be at least 1: "
+            "lower reduction or give hidden"
+        )
+    return width
+
+
+def check_gate(gate: object, slope: object) -> None:
+    """Raise ValueError unless `gate` is one of GATES and `slope` a positive number."""
+    if gate not in GATES:
+        raise ValueError(f"gate must be one of {', '.join(map(repr, GATES))}, got {gate!r}")
+    if not (isinstance(slope, Real) and 0 < slope < float("inf")):
+        raise ValueError(f"slope must be a positive number, got {slope!r}")
+
+
+def check_input(shape: tuple[int, ...], axes: str, channels: int | None = None) -> None:
+    """Raise ValueError unless `shape` has one side per letter of `axes`, and `channels` at the letter c."""
+    expected = ", ".join(axes)
+    if len(shape) != len(axes):
+        raise ValueError(f"the input must have {len(axes)} dimensions ({expected}), got shape {tuple(shape)}")
+    if channels is not None and shape[axes.index("c")] != channels:
+        raise ValueError(f"the input must be ({expected}) with c = {channels}, got shape {tuple(shape)}")
+
+
+def check_values_per_channel(shape: tuple[int, ...], count: int, name: str) -> None:
+    """Raise ValueError where train-mode batch norm `name` has one value per channel, whose variance is undefined."""
+    if count == 1:
+        raise ValueError(
+            f"{name} got one value per channel, shape {tuple(shape)}, whose variance is undefined: "
+            "train on a batch of at least 2, or use eval()"
+        )

@@ -1,0 +1,74 @@
+"""The primitives on which the frameworks disagree, made to agree."""
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from .checks import check_fraction, check_values_per_channel
+
+# 1e-5 as float32 holds it: Paddle's kernel keeps epsilon as float32, so all three use that number.
+EPSILON = 9.999999747378752e-06
+
+
+class BatchNorm(nnx.BatchNorm):
+    """Batch normalisation over (n, h, w) for each channel.
+
+    y = gamma * (x - mean) / sqrt(var + eps) + beta, where mean and var are the batch's in train mode, var the biased
+    one, and the running ones in eval mode. Train mode then moves the running values by `momentum` towards the batch's
+    mean and its unbiased variance n/(n-1) * var, as PyTorch does.
+
+    Args:
+        channels: the number of channels.
+        momentum: the weight of the new value, in [0, 1].
+        name: what an error calls this layer.
+
+    Shape: (n, h, w, c) to the same.
+
+    Raises:
+        ValueError: in train mode on one value per channel.
+
+    Ioffe and Szegedy, "Batch Normalization", 2015, https://arxiv.org/abs/1502.03167
+    """
+
+    def __init__(self, channels: int, *, momentum: float = 0.1, name: str = "batch norm", rngs: nnx.Rngs) -> None:
+        momentum = check_fraction("momentum", momentum)
+        super().__init__(channels, epsilon=EPSILON, momentum=1 - momentum, use_fast_variance=False, rngs=rngs)
+        self.name = name
+
+    def __call__(self, x: Array) -> Array:
+        if self.use_running_average:
+            return super().__call__(x)
+        n, h, w, _ = x.shape
+        check_values_per_channel(x.shape, n * h * w, self.name)
+        return self.normalise_and_track(x, n * h * w)
+
+    def normalise_and_track(self, x: Array, count: int) -> Array:
+        """Train mode, with PyTorch's running variance."""
+        kept = self.momentum * self.var[...]
+        y = super().__call__(x)
+        self.var[...] = self.var[...] + (self.var[...] - kept) / (count - 1)
+        return y
+
+
+def conv2d(
+    channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    dilation: int = 1,
+    bias: bool = True,
+    rngs: nnx.Rngs,
+) -> nnx.Conv:
+    """A convolution that keeps the map's size: an odd kernel, stride 1 and the padding in integers."""
+    padding = dilation * (kernel_size // 2)
+    side = (kernel_size, kernel_size)
+    return nnx.Conv(channels, out_channels, side, padding=padding, kernel_dilation=dilation, use_bias=bias, rngs=rngs)
+
+
+def apply_gate(x: Array, kind: str, slope: float) -> Array:
+    """The sigmoid, or the hard sigmoid clip(slope * x + 0.5, 0, 1) with derivative slope on the closed interval."""
+    if kind == "sigmoid":
+        return nnx.sigmoid(x)
+    y = slope * x + 0.5
+    # jnp.clip halves the derivative at 0 and 1.
+    return jnp.where(y < 0, 0, jnp.where(y > 1, 1, y))

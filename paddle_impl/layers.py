@@ -1,0 +1,90 @@
+"""The primitives on which the frameworks disagree, made to agree."""
+
+from functools import cache
+
+import paddle
+import paddle.nn.functional as F
+from paddle import Tensor, nn
+
+from .checks import check_fraction, check_values_per_channel
+
+# 1e-5 as float32 holds it: Paddle's kernel keeps epsilon as float32, so all three use that number.
+EPSILON = 9.999999747378752e-06
+
+
+class BatchNorm(nn.BatchNorm2D):
+    """Batch normalisation over (n, h, w) for each channel.
+
+    y = gamma * (x - mean) / sqrt(var + eps) + beta, where mean and var are the batch's in train mode, var the biased
+    one, and the running ones in eval mode. Train mode then moves the running values by `momentum` towards the batch's
+    mean and its unbiased variance n/(n-1) * var, as PyTorch does.
+
+    Args:
+        channels: the number of channels.
+        momentum: the weight of the new value, in [0, 1].
+        name: what an error calls this layer.
+
+    Shape: (n, c, h, w) to the same.
+
+    Raises:
+        ValueError: in train mode on one value per channel.
+
+    Ioffe and Szegedy, "Batch Normalization", 2015, https://arxiv.org/abs/1502.03167
+    """
+
+    def __init__(self, channels: int, *, momentum: float = 0.1, name: str = "batch norm") -> None:
+        super().__init__(channels, epsilon=EPSILON)
+        self.momentum = check_fraction("momentum", momentum)
+        self.name = name
+        kernel_gives_unbiased_variance(paddle.get_device())
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            n, _, h, w = x.shape
+            check_values_per_channel(x.shape, n * h * w, self.name)
+            return self.normalise_and_track(x, n * h * w)
+        return super().forward(x)
+
+    def normalise_and_track(self, x: Tensor, count: int) -> Tensor:
+        """Train mode, with PyTorch's running variance and a momentum that is not cut to float32."""
+        # With momentum 0 the kernel hands over the batch's own statistics; writing them into the running values
+        # themselves would change, behind the gradient's back, tensors that it keeps.
+        mean, var = paddle.zeros_like(self._mean), paddle.zeros_like(self._variance)
+        y = F.batch_norm(x, mean, var, self.weight, self.bias, training=True, momentum=0.0, epsilon=EPSILON)
+        with paddle.no_grad():
+            if not kernel_gives_unbiased_variance(paddle.get_device()):
+                var = var * (count / (count - 1))
+            paddle.assign(self._mean + self.momentum * (mean - self._mean), self._mean)
+            paddle.assign(self._variance + self.momentum * (var - self._variance), self._variance)
+        return y
+
+
+@cache
+def kernel_gives_unbiased_variance(device: str) -> bool:
+    """Whether batch norm's kernel on this device tracks n/(n-1) * var; tried once, on the values 0 and 2."""
+    mean, var, one, zero = (paddle.full([1], value, "float32") for value in (0, 0, 1, 0))
+    x = paddle.to_tensor([0.0, 2.0], dtype="float32").reshape([2, 1, 1, 1])
+    F.batch_norm(x, mean, var, one, zero, training=True, momentum=0.0)
+    return bool(var.item() > 1.5)
+
+
+def conv2d(
+    channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    dilation: int = 1,
+    bias: bool = True,
+) -> nn.Conv2D:
+    """A convolution that keeps the map's size: an odd kernel, stride 1 and the padding in integers."""
+    padding = dilation * (kernel_size // 2)
+    return nn.Conv2D(
+        channels, out_channels, kernel_size, padding=padding, dilation=dilation, bias_attr=None if bias else False
+    )
+
+
+def apply_gate(x: Tensor, kind: str, slope: float) -> Tensor:
+    """The sigmoid, or the hard sigmoid clip(slope * x + 0.5, 0, 1) with derivative slope on the closed interval."""
+    if kind == "sigmoid":
+        return F.sigmoid(x)
+    return (slope * x + 0.5).clip(0, 1)

@@ -1,0 +1,5 @@
+"""`python -m parity` is the command line."""
+
+from .cli import main
+
+main()

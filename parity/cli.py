@@ -1,0 +1,23 @@
+"""The command line: `parity COMMAND`."""
+
+import sys
+
+import typer
+
+from .errors import ParityError
+
+app = typer.Typer(
+    help="Is my port right? Check that PyTorch, Paddle and Flax compute the same, and move weights between them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command line; an error of the user's input is one line and exit code 2."""
+    try:
+        app()
+    except ParityError as error:
+        print(f"parity: {error}", file=sys.stderr)
+        sys.exit(2)

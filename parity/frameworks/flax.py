@@ -1,0 +1,66 @@
+"""Flax NNX: build a module, list and set its arrays, run it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import flax
+import flax_impl
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from ..errors import ParityError
+from ..layout import relayout
+
+NAME = "flax"
+KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
+    ("convolution", (nnx.Conv,)),
+    ("linear", (nnx.Linear,)),
+    ("norm", (nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm)),
+)
+
+
+def versions() -> dict[str, str]:
+    """The versions of the libraries that compute."""
+    return {"flax": flax.__version__, "jax": jax.__version__}
+
+
+def build(module: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> nnx.Module:
+    """A new module of flax_impl."""
+    return getattr(flax_impl, module)(*args, **kwargs, rngs=nnx.Rngs(0))
+
+
+def variables(model: nnx.Module) -> Iterator[tuple[str, str | None, nnx.Variable]]:
+    """Each array: its native key, the kind of layer that owns it (None where unknown), and its Variable."""
+    for path, layer in nnx.iter_modules(model):
+        kind = next((kind for kind, types in KINDS if isinstance(layer, types)), None)
+        for name, variable in vars(layer).items():
+            if isinstance(variable, nnx.Param | nnx.BatchStat) and variable.get_value() is not None:
+                yield ".".join(map(str, (*path, name))), kind, variable
+
+
+def to_numpy(variable: nnx.Variable | jax.Array) -> np.ndarray:
+    """The array's values; the result may share its memory."""
+    return np.asarray(variable)
+
+
+def assign(variable: nnx.Variable, array: np.ndarray) -> None:
+    """Put `array`, whose memory the Variable may keep, in place of the Variable's values and dtype."""
+    value = jnp.asarray(array)
+    if value.dtype != array.dtype:
+        raise ParityError(
+            f"{array.dtype} weights need jax.config.update('jax_enable_x64', True) before the first array"
+        )
+    variable.set_value(value)
+
+
+def reset_counters(model: nnx.Module) -> None:
+    """Nothing: Flax counts no batches."""
+
+
+def forward(model: nnx.Module, x: np.ndarray, *, train: bool) -> np.ndarray:
+    """The model's output for `x` (n, c, h, w); in train mode its running values move."""
+    model.train() if train else model.eval()
+    y = model(jnp.asarray(relayout(x, "nchw", "nhwc")))
+    return relayout(to_numpy(y), "nhwc", "nchw")

@@ -1,0 +1,65 @@
+"""Paddle: build a module, list and set its arrays, run it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+import paddle_impl
+from paddle import Tensor, nn
+from paddle.nn.layer.norm import _BatchNormBase
+
+NAME = "paddle"
+KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
+    ("convolution", (nn.Conv1D, nn.Conv2D, nn.Conv3D)),
+    ("linear", (nn.Linear,)),
+    ("norm", (_BatchNormBase, nn.LayerNorm, nn.GroupNorm)),
+)
+
+
+def versions() -> dict[str, str]:
+    """The versions of the libraries that compute."""
+    return {"paddle": str(paddle.__version__)}
+
+
+def build(module: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> nn.Layer:
+    """A new module of paddle_impl."""
+    return getattr(paddle_impl, module)(*args, **kwargs)
+
+
+def variables(model: nn.Layer) -> Iterator[tuple[str, str | None, Tensor]]:
+    """Each array: its native key, the kind of layer that owns it (None where unknown), and its tensor."""
+    for path, layer in model.named_sublayers(include_self=True, remove_duplicate=False):
+        kind = next((kind for kind, types in KINDS if isinstance(layer, types)), None)
+        for name, tensor in (*layer._parameters.items(), *layer._buffers.items()):
+            if tensor is None or name in layer._non_persistable_buffer_names_set:
+                continue
+            yield (f"{path}.{name}" if path else name), kind, tensor
+
+
+def to_numpy(variable: Tensor) -> np.ndarray:
+    """The tensor's values; Paddle gives bfloat16 as the bits, in uint16."""
+    array = variable.detach().numpy()
+    if variable.dtype == paddle.bfloat16:
+        from ml_dtypes import bfloat16
+
+        return array.view(bfloat16)
+    return array
+
+
+def assign(variable: Tensor, array: np.ndarray) -> None:
+    """Put `array` in place of the tensor's values and dtype."""
+    bits = array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+    # set_value keeps the tensor's dtype and refuses another.
+    paddle.to_tensor(bits, place=variable.place)._share_underline_tensor_to(variable)
+
+
+def reset_counters(model: nn.Layer) -> None:
+    """Nothing: Paddle counts no batches."""
+
+
+def forward(model: nn.Layer, x: np.ndarray, *, train: bool) -> np.ndarray:
+    """The model's output for `x` (n, c, h, w); in train mode its running values move."""
+    model.train() if train else model.eval()
+    with paddle.no_grad():
+        return to_numpy(model(paddle.to_tensor(x)))

@@ -1,0 +1,70 @@
+"""PyTorch: build a module, list and set its arrays, run it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch_impl
+from torch import Tensor, nn
+
+NAME = "torch"
+KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
+    ("convolution", (nn.Conv1d, nn.Conv2d, nn.Conv3d)),
+    ("linear", (nn.Linear,)),
+    ("norm", (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)),
+)
+
+
+def versions() -> dict[str, str]:
+    """The versions of the libraries that compute."""
+    return {"torch": str(torch.__version__)}
+
+
+def build(module: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> nn.Module:
+    """A new module of torch_impl."""
+    return getattr(torch_impl, module)(*args, **kwargs)
+
+
+def variables(model: nn.Module) -> Iterator[tuple[str, str | None, Tensor]]:
+    """Each array: its native key, the kind of layer that owns it (None where unknown), and its tensor."""
+    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    for path, layer in model.named_modules(remove_duplicate=False):
+        kind = next((kind for kind, types in KINDS if isinstance(layer, types)), None)
+        for name, tensor in (*layer._parameters.items(), *layer._buffers.items()):
+            if tensor is None or name in layer._non_persistent_buffers_set or name == "num_batches_tracked":
+                continue
+            yield (f"{path}.{name}" if path else name), kind, tensor
+
+
+def to_numpy(variable: Tensor) -> np.ndarray:
+    """The tensor's values; the array may share its memory."""
+    tensor = variable.detach().cpu()
+    if tensor.dtype == torch.bfloat16:
+        from ml_dtypes import bfloat16
+
+        return tensor.view(torch.int16).numpy().view(bfloat16)
+    return tensor.numpy()
+
+
+def assign(variable: Tensor, array: np.ndarray) -> None:
+    """Put `array`, whose memory the tensor may keep, in place of the tensor's values and dtype."""
+    if array.dtype.name == "bfloat16":
+        tensor = torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    else:
+        tensor = torch.from_numpy(array)
+    variable.data = tensor.to(variable.device)
+
+
+def reset_counters(model: nn.Module) -> None:
+    """Set the number of batches that each batch norm has seen to zero."""
+    for name, buffer in model.named_buffers():
+        if name.endswith("num_batches_tracked"):
+            buffer.zero_()
+
+
+def forward(model: nn.Module, x: np.ndarray, *, train: bool) -> np.ndarray:
+    """The model's output for `x` (n, c, h, w); in train mode its running values move."""
+    model.train(train)
+    with torch.no_grad():
+        return to_numpy(model(torch.from_numpy(x.copy())))
