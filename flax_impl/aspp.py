@@ -7,7 +7,7 @@ from flax import nnx
 from jax import Array
 
 from .checks import check_fraction, check_input, check_rates, check_size
-from .layers import BatchNorm, conv2d
+from .layers import BatchNorm, conv2d, mean_hw
 
 
 class ConvNormReLU(nnx.Module):
@@ -87,7 +87,7 @@ class ASPP(nnx.Module):
         """The branches side by side: (n, h, w, (2 + len(rates)) * o)."""
         check_input(x.shape, "nhwc", self.channels)
         # First, because it is the one that refuses a batch of 1, before any other running value has moved.
-        pooled = self.pool(x.mean((1, 2), keepdims=True))  # n 1 1 o
+        pooled = self.pool(mean_hw(x))  # n 1 1 o
         maps = [branch(x) for branch in self.branches]  # n h w o
         return jnp.concatenate((*maps, jnp.broadcast_to(pooled, maps[0].shape)), -1)
 

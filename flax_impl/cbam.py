@@ -5,7 +5,7 @@ from flax import nnx
 from jax import Array
 
 from .checks import check_hidden, check_input, check_odd, check_size
-from .layers import BatchNorm, conv2d
+from .layers import BatchNorm, conv2d, mean_hw
 
 
 class ChannelAttention(nnx.Module):
@@ -48,7 +48,7 @@ class ChannelAttention(nnx.Module):
     def scale(self, x: Array) -> Array:
         """The attention map alone: one factor in (0, 1) for each channel."""
         check_input(x.shape, "nhwc", self.channels)
-        mean = x.mean((1, 2), keepdims=True)  # n 1 1 c
+        mean = mean_hw(x)  # n 1 1 c
         amax = x.max((1, 2), keepdims=True)  # n 1 1 c
         # One pass over both: on a CPU it takes 0.5 to 0.8 of the time of two from a batch of 8 on.
         y = self.fc2(nnx.relu(self.fc1(jnp.concatenate((mean, amax), 0))))  # 2n 1 1 c

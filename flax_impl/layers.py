@@ -65,6 +65,11 @@ def conv2d(
     return nnx.Conv(channels, out_channels, side, padding=padding, kernel_dilation=dilation, use_bias=bias, rngs=rngs)
 
 
+def mean_hw(x: Array) -> Array:
+    """The mean over the map, (n, h, w, c) to (n, 1, 1, c)."""
+    return x.mean((1, 2), keepdims=True)
+
+
 def apply_gate(x: Array, kind: str, slope: float) -> Array:
     """The sigmoid, or the hard sigmoid clip(slope * x + 0.5, 0, 1) with derivative slope on the closed interval."""
     if kind == "sigmoid":

@@ -4,7 +4,7 @@ from flax import nnx
 from jax import Array
 
 from .checks import check_gate, check_hidden, check_input, check_size
-from .layers import apply_gate, conv2d
+from .layers import apply_gate, conv2d, mean_hw
 
 
 class SE(nnx.Module):
@@ -51,7 +51,7 @@ class SE(nnx.Module):
     def scale(self, x: Array) -> Array:
         """The attention map alone: one factor in [0, 1] for each channel."""
         check_input(x.shape, "nhwc", self.channels)
-        y = x.mean((1, 2), keepdims=True)  # n 1 1 c
+        y = mean_hw(x)  # n 1 1 c
         y = self.fc2(nnx.relu(self.fc1(y)))
         return apply_gate(y, self.gate, self.slope)
 

@@ -7,7 +7,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from .checks import check_fraction, check_input, check_rates, check_size
-from .layers import BatchNorm, conv2d
+from .layers import BatchNorm, conv2d, mean_hw
 
 
 class ConvNormReLU(nn.Layer):
@@ -87,7 +87,7 @@ class ASPP(nn.Layer):
         """The branches side by side: (n, (2 + len(rates)) * o, h, w)."""
         check_input(x.shape, "nchw", self.channels)
         # First, because it is the one that refuses a batch of 1, before any other running value has moved.
-        pooled = self.pool(x.mean((2, 3), keepdim=True))  # n o 1 1
+        pooled = self.pool(mean_hw(x))  # n o 1 1
         maps = [branch(x) for branch in self.branches]  # n o h w
         return paddle.concat((*maps, pooled.expand_as(maps[0])), 1)
 

@@ -5,7 +5,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from .checks import check_hidden, check_input, check_odd, check_size
-from .layers import BatchNorm, conv2d
+from .layers import BatchNorm, conv2d, mean_hw
 
 
 class ChannelAttention(nn.Layer):
@@ -48,7 +48,7 @@ class ChannelAttention(nn.Layer):
     def scale(self, x: Tensor) -> Tensor:
         """The attention map alone: one factor in (0, 1) for each channel."""
         check_input(x.shape, "nchw", self.channels)
-        mean = x.mean((2, 3), keepdim=True)  # n c 1 1
+        mean = mean_hw(x)  # n c 1 1
         amax = x.amax((2, 3), keepdim=True)  # n c 1 1
         # One pass over both: on a CPU it takes 0.5 to 0.8 of the time of two from a batch of 8 on.
         y = self.fc2(F.relu(self.fc1(paddle.concat((mean, amax), 0))))  # 2n c 1 1

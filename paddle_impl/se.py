@@ -4,7 +4,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from .checks import check_gate, check_hidden, check_input, check_size
-from .layers import apply_gate, conv2d
+from .layers import apply_gate, conv2d, mean_hw
 
 
 class SE(nn.Layer):
@@ -51,7 +51,7 @@ class SE(nn.Layer):
     def scale(self, x: Tensor) -> Tensor:
         """The attention map alone: one factor in [0, 1] for each channel."""
         check_input(x.shape, "nchw", self.channels)
-        y = x.mean((2, 3), keepdim=True)  # n c 1 1
+        y = mean_hw(x)  # n c 1 1
         y = self.fc2(F.relu(self.fc1(y)))
         return apply_gate(y, self.gate, self.slope)
 

@@ -96,7 +96,8 @@ def convert(weights: Mapping[str, np.ndarray], source: str, target: str) -> dict
 
     Args:
         weights: native arrays by native key; left as it is.
-        source, target: "torch", "paddle" or "flax".
+        source: the framework that the keys and axes are of: "torch", "paddle" or "flax".
+        target: the framework whose they become.
 
     Returns:
         A new dictionary; its arrays may be views of those given. PyTorch's batch counters are left out.

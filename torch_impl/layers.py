@@ -53,6 +53,11 @@ def conv2d(
     return nn.Conv2d(channels, out_channels, kernel_size, padding=padding, dilation=dilation, bias=bias)
 
 
+def mean_hw(x: Tensor) -> Tensor:
+    """The mean over the map, (n, c, h, w) to (n, c, 1, 1)."""
+    return x.mean((2, 3), keepdim=True)
+
+
 def apply_gate(x: Tensor, kind: str, slope: float) -> Tensor:
     """The sigmoid, or the hard sigmoid clip(slope * x + 0.5, 0, 1) with derivative slope on the closed interval."""
     if kind == "sigmoid":

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import flax
-import flax_impl
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+
+import flax_impl
 
 from ..errors import ParityError
 from ..layout import relayout

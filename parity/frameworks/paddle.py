@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import paddle
-import paddle_impl
 from paddle import Tensor, nn
 from paddle.nn.layer.norm import _BatchNormBase
+
+import paddle_impl
 
 NAME = "paddle"
 KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch_impl
 from torch import Tensor, nn
+
+import torch_impl
 
 NAME = "torch"
 KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
