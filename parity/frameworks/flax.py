@@ -1,5 +1,6 @@
 """Flax NNX: build a module, list and set its arrays, run it."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from ..errors import ParityError
 from ..layout import relayout
 
 NAME = "flax"
+# Most of the time goes into compiling each operation for each shape, which threads do side by side.
+THREADS = os.cpu_count() or 1
 KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("convolution", (nnx.Conv,)),
     ("linear", (nnx.Linear,)),
@@ -28,8 +31,14 @@ def versions() -> dict[str, str]:
 
 
 def build(module: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> nnx.Module:
-    """A new module of flax_impl."""
-    return getattr(flax_impl, module)(*args, **kwargs, rngs=nnx.Rngs(0))
+    """A new module of flax_impl, whose arrays hold nothing until `set_weights`: initialisers take long to compile."""
+    model = nnx.eval_shape(lambda: getattr(flax_impl, module)(*args, **kwargs, rngs=nnx.Rngs(0)))
+    for _, node in nnx.iter_graph(model):
+        if isinstance(node, nnx.RngKey):
+            node.set_value(jax.random.key(0))
+        elif isinstance(node, nnx.RngCount):
+            node.set_value(jnp.zeros((), jnp.uint32))
+    return model
 
 
 def variables(model: nnx.Module) -> Iterator[tuple[str, str | None, nnx.Variable]]:

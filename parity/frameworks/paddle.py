@@ -11,6 +11,7 @@ from paddle.nn.layer.norm import _BatchNormBase
 import paddle_impl
 
 NAME = "paddle"
+THREADS = 1
 KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("convolution", (nn.Conv1D, nn.Conv2D, nn.Conv3D)),
     ("linear", (nn.Linear,)),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import torch_impl
 
 NAME = "torch"
+THREADS = 1
 KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("convolution", (nn.Conv1d, nn.Conv2d, nn.Conv3d)),
     ("linear", (nn.Linear,)),

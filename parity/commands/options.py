@@ -1,0 +1,51 @@
+"""Options that several commands take, and what their values become."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import frameworks
+from ..errors import ParityError
+from ..layout import FRAMEWORKS, check_framework
+
+
+def split(values: Sequence[str] | None) -> list[str]:
+    """The values of an option that may be given several times, with commas, or both; each once."""
+    return list(dict.fromkeys(part.strip() for value in values or () for part in value.split(",") if part.strip()))
+
+
+def choose(values: Sequence[str], known: Sequence[str], option: str) -> list[str]:
+    """The values in the order of `known`, all of them for none.
+
+    Raises:
+        ParityError: for a value that is not known.
+    """
+    for value in values:
+        if value not in known:
+            raise ParityError(f"{option} must be one of {', '.join(known)}, got {value!r}")
+    return [value for value in known if not values or value in values]
+
+
+def choose_frameworks(values: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The frameworks to run, and those left out because they are not installed.
+
+    Raises:
+        ParityError: for an unknown name, one asked for that is not installed, or where none is installed.
+    """
+    for value in values:
+        check_framework(value)
+    missing = [name for name in FRAMEWORKS if not frameworks.installed(name)]
+    wanted = [name for name in FRAMEWORKS if not values or name in values]
+    if absent := [name for name in wanted if name in missing and values]:
+        raise ParityError(
+            f"{', '.join(absent)} is not installed; `pip install 'attention-parity[{absent[0]}]'` adds it"
+        )
+    present = [name for name in wanted if name not in missing]
+    if not present:
+        raise ParityError("no framework is installed; `pip install 'attention-parity[torch]'` adds one")
+    return present, missing
+
+
+def check_writable(path: Path | None) -> None:
+    """Raise ParityError where a file could not be written at `path`, before any work is done for it."""
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise ParityError(f"{path} cannot be written: it must be a file in a folder that exists")

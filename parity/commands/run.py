@@ -1,0 +1,82 @@
+"""`parity run` and `parity list`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from .. import cases as catalogue
+from ..inputs import default_image, read_image
+from ..report import print_report, to_json
+from ..run import DTYPES
+from ..run import run as compute
+from .options import check_writable, choose, choose_frameworks, split
+
+# What a table needs where there is no terminal to measure.
+WIDTH = 110
+
+
+def run(
+    case: Annotated[list[str] | None, typer.Option(help="A case, or a glob such as 'CBAM/*'; repeatable.")] = None,
+    framework: Annotated[list[str] | None, typer.Option(help="torch, paddle or flax; repeatable, or a,b.")] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help="float64 or float32; repeatable, or a,b.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Your photograph instead of the one that is built in.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the weights and the drawn inputs.")] = 0,
+    json: Annotated[Path | None, typer.Option(help="Write the results to this file too.")] = None,
+) -> None:
+    r"""Compute every case in every framework and compare with the reference.
+
+    Each framework gets the same weights and the same input and runs in a process of its own. float64 shows that they
+    are the same function (error relative to the largest value), float32 that they compute it honestly (error in units
+    of the rounding noise that float32 must make). Exit code 0: all the same; 1: something differs; 2: it could not run.
+
+    \b
+    parity run
+    parity run --case 'CBAM/*' --framework torch,flax --image cat.jpg --json result.json
+    """
+    chosen = catalogue.select(split(case))
+    present, missing = choose_frameworks(split(framework))
+    dtypes = choose(split(dtype), DTYPES, "--dtype")
+    check_writable(json)
+    pixels = read_image(image or default_image())
+    console = _console()
+    with _progress() as progress:
+        task = progress.add_task("computing", total=len(chosen) * (len(present) + 1))
+        report = compute(chosen, present, dtypes, pixels, seed=seed, advance=lambda: progress.advance(task))
+    print_report(report, console, missing if not framework else ())
+    if json is not None:
+        json.write_text(to_json(report))
+    raise typer.Exit(0 if report.passed else 1)
+
+
+def list_cases(
+    case: Annotated[list[str] | None, typer.Option(help="A case, or a glob such as 'CBAM/*'; repeatable.")] = None,
+) -> None:
+    r"""Show the catalogue: what `parity run` compares, and what each case can show.
+
+    \b
+    parity list --case 'SE/*'
+    """
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("case", "module", "input", "why"):
+        table.add_column(column, no_wrap=column == "case")
+    for entry in catalogue.select(split(case)):
+        shape = " x ".join(map(str, entry.shape))
+        table.add_row(entry.name, entry.call, f"{entry.input} {shape}", entry.why)
+    _console().print(table)
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
+
+
+def _progress() -> Progress:
+    """A bar on a terminal, on standard error; nothing elsewhere."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

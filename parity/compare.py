@@ -1,0 +1,115 @@
+"""The verdict: how far computed arrays are from the reference's, in which unit, and whether that is too far.
+
+float64 shows that two codes are the same function: the unit is the largest error relative to the largest value. Every
+other precision is judged by the rounding noise that an honest computation in it must make: the unit is the error's root
+mean square over the noise's, or the largest error over the largest noise, whichever is more. Neither compares with
+anything that a NaN could pass.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+RELATIVE = "relative"
+NOISE_UNITS = "noise units"
+
+# Two summation orders of the same function differ by about 1e-14 in float64, two functions by 1e-9 and more.
+RELATIVE_LIMIT = 1e-11
+# Honest code measures 0.3 to 3 units, the nearest slip worth the name over 10; see docs/calibration.md.
+NOISE_LIMIT = 5.0
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The size of an array's rounding errors: root mean square, and largest element."""
+
+    rms: float
+    peak: float
+
+    @classmethod
+    def of(cls, errors: Sequence[np.ndarray]) -> "Noise":
+        """The size over several draws of the errors."""
+        return cls(
+            float(np.sqrt(np.mean([np.mean(error**2) for error in errors]))),
+            float(max(np.abs(error).max() for error in errors)),
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The largest error of a group of arrays, what it may be, and what is wrong where it is more."""
+
+    error: float
+    limit: float
+    unit: str
+    why: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong; an error that is not a number is."""
+        return self.error <= self.limit and not self.why
+
+
+def judge(computed: Arrays, reference: Arrays, dtype: str, noise: Mapping[str, Noise]) -> Verdict:
+    """The verdict over arrays that are to hold what the reference's of the same names do.
+
+    Args:
+        computed: what a framework gave, each array in `dtype`.
+        reference: the true values in float64.
+        dtype: the precision computed in; float64 is judged relative to the largest value, others in noise units.
+        noise: the noise that this precision must make in each array; not looked at for float64.
+
+    Returns:
+        The verdict on the worst array; names, shapes, dtypes and NaN come first.
+    """
+    exact = dtype == "float64"
+    unit, limit = (RELATIVE, RELATIVE_LIMIT) if exact else (NOISE_UNITS, NOISE_LIMIT)
+    if why := _structure(computed, reference, dtype):
+        return Verdict(float("inf"), limit, unit, why)
+    errors = {}
+    for key, truth in reference.items():
+        difference = computed[key].astype(np.float64) - truth
+        errors[key] = relative(difference, truth) if exact else noise_units(difference, noise[key])
+    worst = max(errors, key=errors.__getitem__)
+    error = errors[worst]
+    words = "of the largest value" if exact else unit
+    why = "" if error <= limit else f"{worst} is off by {error:.3g} {words}, at most {limit:.3g} may be"
+    return Verdict(error, limit, unit, why)
+
+
+def relative(difference: np.ndarray, truth: np.ndarray) -> float:
+    """The largest absolute difference over the largest absolute true value, or over 1 where that is zero."""
+    largest = float(np.abs(truth).max())
+    return float(np.abs(difference).max()) / (largest or 1.0)
+
+
+def noise_units(difference: np.ndarray, noise: Noise) -> float:
+    """The error over the noise: by root mean square or by the largest element, whichever is more."""
+    error = Noise.of([difference])
+    return max(_ratio(error.rms, noise.rms), _ratio(error.peak, noise.peak))
+
+
+def _ratio(error: float, scale: float) -> float:
+    if error == 0:
+        return 0.0
+    return error / scale if scale > 0 else float("inf")
+
+
+def _structure(computed: Arrays, reference: Arrays, dtype: str) -> str:
+    """What is wrong with names, shapes, dtypes and NaN, in words."""
+    if missing := reference.keys() - computed.keys():
+        return f"missing {', '.join(sorted(missing))}"
+    if unexpected := computed.keys() - reference.keys():
+        return f"unexpected {', '.join(sorted(unexpected))}"
+    for key, truth in reference.items():
+        array = computed[key]
+        if array.shape != truth.shape:
+            return f"{key} must have shape {truth.shape}, got {array.shape}"
+        if array.dtype.name != dtype:
+            return f"{key} must be {dtype}, got {array.dtype.name}"
+        if nans := int(np.count_nonzero(~np.isfinite(array.astype(np.float64)))):
+            return f"{key} holds {nans} NaN or infinite of {array.size} values"
+    return ""

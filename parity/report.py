@@ -1,0 +1,75 @@
+"""Results for people (a table, and a line for each failure) and for programs (JSON)."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .run import Report, Result
+
+
+def to_json(report: Report) -> str:
+    """The report as JSON; an error that is not a finite number is null."""
+    results = [
+        {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+        for row in map(asdict, report.results)
+    ]
+    document = {"passed": report.passed, "environment": report.environment, "results": results}
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def print_report(report: Report, console: Console, missing: Sequence[str] = ()) -> None:
+    """The table with a row for each case and precision, then what failed and with what it ran."""
+    frameworks = list(dict.fromkeys(result.framework for result in report.results))
+    console.print(_table(report.results, frameworks))
+    for result in report.results:
+        if not result.passed:
+            where = f"{result.case} in {result.framework}, {result.dtype}, {result.check}"
+            console.print(Text.assemble(("FAILED ", "bold red"), f"{where}: {result.why}"), soft_wrap=True)
+    failed = sum(not result.passed for result in report.results)
+    cases = len({result.case for result in report.results})
+    verdict = ("all the same", "bold green") if report.passed else (f"{failed} checks failed", "bold red")
+    console.print(
+        Text.assemble(verdict, f": {cases} cases, {len(report.results)} checks, {', '.join(frameworks)} on cpu"),
+        soft_wrap=True,
+    )
+    console.print(", ".join(f"{key} {value}" for key, value in report.environment.items()), style="dim", soft_wrap=True)
+    if missing:
+        console.print(f"not installed, so not run: {', '.join(missing)}", style="yellow", soft_wrap=True)
+
+
+def _table(results: Sequence[Result], frameworks: Sequence[str]) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        caption="error: the worst of eval and train mode, outputs and running values",
+        caption_justify="left",
+    )
+    table.add_column("case", no_wrap=True)
+    table.add_column("precision", no_wrap=True)
+    for framework in frameworks:
+        table.add_column(framework, justify="right", no_wrap=True)
+    table.add_column("limit", justify="right", no_wrap=True)
+    table.add_column("unit", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.case, result.dtype), []).append(result)
+    previous = ""
+    for (case, dtype), group in groups.items():
+        cells = [_cell([r for r in group if r.framework == framework]) for framework in frameworks]
+        passed = all(result.passed for result in group)
+        verdict = Text("same", "green") if passed else Text("DIFFERS", "bold red")
+        limit, unit = group[-1].limit, group[-1].unit
+        table.add_row(case if case != previous else "", dtype, *cells, f"{limit:.2g}", unit, verdict)
+        previous = case
+    return table
+
+
+def _cell(results: Sequence[Result]) -> Text:
+    worst = max(results, key=lambda result: (not result.passed, result.error))
+    return Text(f"{worst.error:.2g}", "" if worst.passed else "bold red")
