@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 from .cases import Case
 from .expect import Drawn
 from .tasks import Task
+from .training import LOSSES, OPTIMIZERS, STEPS, Lesson
 
 LOG_LINES = 5
 
@@ -55,12 +56,19 @@ class Worker:
 Messages = queue.Queue[tuple[Worker, str | None]]
 
 
-def write_arrays(folder: Path, drawn: Mapping[str, Drawn]) -> None:
+def write_arrays(folder: Path, drawn: Mapping[str, Drawn], lessons: Mapping[str, Lesson]) -> None:
     """Write what every process reads."""
     arrays = {}
     for name, item in drawn.items():
         arrays |= {f"{name}|input": item.x, f"{name}|cotangent": item.cotangent}
         arrays |= {f"{name}|weights|{key}": array for key, array in item.weights.items()}
+    for name, lesson in lessons.items():
+        for i in range(STEPS):
+            arrays[f"{name}|lesson|input|{i}"] = lesson.inputs[i]
+            arrays |= {f"{name}|lesson|{loss}|{i}": lesson.targets[loss][i] for loss in LOSSES}
+        for recipe, steps in lesson.synced.items():
+            for i, step in enumerate(steps):
+                arrays |= {f"{name}|synced|{recipe}|{i}|{key}": array for key, array in step.items()}
     save_file(arrays, folder / "arrays.safetensors")
 
 
@@ -72,11 +80,20 @@ def write_job(folder: Path, framework: str, tasks: Sequence[tuple[Case, Sequence
             "module": case.module,
             "args": case.args,
             "kwargs": dict(case.kwargs),
-            "tasks": [{**asdict(task), "key": task.key} for task in todo],
+            "tasks": [_describe(task) for task in todo],
         }
         for case, todo in tasks
     ]
     (folder / f"{framework}.json").write_text(json.dumps(job))
+
+
+def _describe(task: Task) -> dict[str, Any]:
+    """A task for a process that knows no optimizer's hyper-parameters."""
+    description = {**asdict(task), "key": task.key}
+    if task.check in ("training", "steps"):
+        optimizer, loss = task.mode.split()
+        description |= {"optimizer": optimizer, "loss": loss, "options": dict(OPTIMIZERS[optimizer]), "steps": STEPS}
+    return description
 
 
 def start(framework: str, folder: Path, workers: int, lines: Messages) -> Worker:
