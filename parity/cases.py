@@ -56,6 +56,7 @@ CASES: tuple[Case, ...] = (
     Case("SE", "default", (32,), (3, 32, 9, 7), "as most networks use it"),
     Case("SE", "normal", (32,), (3, 32, 9, 7), "the same on values without structure", input="normal"),
     Case("SE", "hidden", (20,), (3, 20, 5, 6), "a bottleneck no ratio gives", {"hidden": 7}),
+    Case("SE", "square", (12,), (3, 12, 5, 6), "square matrices, which pass every shape check transposed", {"hidden": 12}),
     Case("SE", "no-bias", (32,), (3, 32, 9, 7), "no biases, as in many ports", {"reduction": 8, "bias": False}),
     Case("SE", "hard-sigmoid", (24,), (3, 24, 9, 7), "gate at its ends and between", {"reduction": 4, "gate": "hard_sigmoid"}, gain=2.0),
     Case("SE", "hard-sigmoid-0.2", (24,), (3, 24, 9, 7), "PaddleClas's slope", {"reduction": 4, "gate": "hard_sigmoid", "slope": 0.2}, gain=2.0),

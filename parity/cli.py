@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from .commands import run
+from .commands import mutants, run
 from .errors import ParityError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("list")(run.list_cases)
+app.command("mutants")(mutants.mutants)
 
 
 def main() -> None:

@@ -129,6 +129,11 @@ def relative(difference: np.ndarray, truth: np.ndarray, noise: Noise, limit: flo
     return _ratio(largest(difference), scale)
 
 
+def unmoved(weights: Arrays, who: str) -> dict[str, np.ndarray]:
+    """The running values among canonical weights that a model does not own, so that no pass may move them."""
+    return {f"{who}/{key}": array for key, array in weights.items() if "running_" in key}
+
+
 def largest(array: np.ndarray) -> float:
     """The largest absolute value."""
     return float(np.abs(array).max())

@@ -8,7 +8,7 @@ import numpy as np
 from . import reference
 from .arithmetic import UNIT_ROUNDOFF, Exact, Noisy
 from .cases import Case
-from .compare import Noise
+from .compare import Noise, unmoved
 from .errors import ParityError
 
 # Enough draws to know the noise of a single number within a fifth. In float64 its order of magnitude is enough.
@@ -98,10 +98,11 @@ def measure_noise(
 
 
 def forward(model: reference.Module, drawn: Drawn, ops: Exact, *, train: bool) -> Arrays:
-    """The output, and the model's arrays after it."""
+    """The output and the model's arrays after it; the arrays given to it and those read before stay as they were."""
     reference.set_weights(model, drawn.weights)
+    before = reference.get_weights(model)
     output = model(drawn.x.astype(np.float64), ops, train=train)
-    return {"output": output, **reference.get_weights(model)}
+    return {"output": output, **reference.get_weights(model), **unmoved(before, "given"), **unmoved(before, "read")}
 
 
 def gradients(model: reference.Module, drawn: Drawn, ops: Exact, *, train: bool) -> Arrays:

@@ -5,8 +5,10 @@ import os
 import queue
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,25 @@ from safetensors.numpy import load_file, save_file
 
 from .cases import Case
 from .expect import Drawn
+from .mutants import Mutant
 from .tasks import Task
 from .training import LOSSES, OPTIMIZERS, STEPS, Lesson
 
 LOG_LINES = 5
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A case and what is to be computed of it, by an implementation with a slip or by the true one."""
+
+    case: Case
+    tasks: Sequence[Task]
+    mutant: Mutant | None = None
+
+    @property
+    def name(self) -> str:
+        """What its results are found by."""
+        return self.case.name if self.mutant is None else f"{self.mutant.name} in {self.case.name}"
 
 
 @dataclass
@@ -33,14 +50,14 @@ class Worker:
     errors: dict[tuple[str, str], str] = field(default_factory=dict)
     computed: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def arrays(self, case: str, task: Task) -> dict[str, np.ndarray]:
+    def arrays(self, entry: Entry, task: Task) -> dict[str, np.ndarray]:
         """What it computed for a task, by name."""
-        prefix = f"{case}|{task.key}|"
+        prefix = f"{entry.name}|{task.key}|"
         return {key.removeprefix(prefix): array for key, array in self.computed.items() if key.startswith(prefix)}
 
-    def error(self, case: str, task: Task) -> str:
+    def error(self, entry: Entry, task: Task) -> str:
         """Why it computed nothing for a task, or an empty string."""
-        return self.errors.get((case, task.key), self.errors.get(("", ""), ""))
+        return self.errors.get((entry.name, task.key), self.errors.get(("", ""), ""))
 
     def collect(self) -> None:
         """Read what the process wrote; where there is nothing, its last words are the error of every task."""
@@ -72,17 +89,19 @@ def write_arrays(folder: Path, drawn: Mapping[str, Drawn], lessons: Mapping[str,
     save_file(arrays, folder / "arrays.safetensors")
 
 
-def write_job(folder: Path, framework: str, tasks: Sequence[tuple[Case, Sequence[Task]]]) -> None:
+def write_job(folder: Path, framework: str, entries: Sequence[Entry]) -> None:
     """Write what the process of `framework` is to compute."""
     job = [
         {
-            "case": case.name,
-            "module": case.module,
-            "args": case.args,
-            "kwargs": dict(case.kwargs),
-            "tasks": [_describe(task) for task in todo],
+            "name": entry.name,
+            "case": entry.case.name,
+            "module": entry.case.module,
+            "args": entry.case.args,
+            "kwargs": dict(entry.case.kwargs),
+            "tasks": [_describe(task) for task in entry.tasks],
+            "slip": (entry.mutant.file, *entry.mutant.edits[framework]) if entry.mutant else None,
         }
-        for case, todo in tasks
+        for entry in entries
     ]
     (folder / f"{framework}.json").write_text(json.dumps(job))
 
@@ -133,9 +152,30 @@ def follow(workers: Sequence[Worker], lines: Messages, advance: Callable[[], Non
         if "versions" in message:
             worker.versions |= message["versions"]
         elif "error" in message:
-            worker.errors[message["case"], message["task"]] = message["error"]
+            worker.errors[message["name"], message["task"]] = message["error"]
         else:
             advance()
+
+
+@contextmanager
+def running(
+    jobs: Mapping[str, Sequence[Entry]], drawn: Mapping[str, Drawn], lessons: Mapping[str, Lesson]
+) -> Iterator[tuple[list[Worker], Messages]]:
+    """One process for each framework of `jobs`, at work; none of them is left at the end."""
+    with tempfile.TemporaryDirectory(prefix="parity-") as name:
+        folder = Path(name)
+        write_arrays(folder, drawn, lessons)
+        lines: Messages = queue.Queue()
+        workers: list[Worker] = []
+        try:
+            for framework, entries in jobs.items():
+                write_job(folder, framework, entries)
+                workers.append(start(framework, folder, len(jobs), lines))
+            yield workers, lines
+        finally:
+            for worker in workers:
+                worker.process.kill()
+                worker.process.wait()
 
 
 def _environment(workers: int) -> dict[str, str]:

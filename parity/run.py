@@ -1,22 +1,20 @@
 """The walk of `parity run`: draw, compute in one process per framework and in the reference, judge."""
 
-import queue
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import job, reference
+from . import reference
 from .cases import Case
 from .compare import NOISE_UNITS, RELATIVE, RELATIVE_LIMIT, Verdict, judge, judge_drift
 from .expect import Drawn, Expected, build, expect, output_shape
 from .inputs import draw_cotangent, draw_input, draw_weights
+from .job import Entry, Worker, follow, running
 from .tasks import Task, is_trained, plan, plan_training
-from .training import TRAINING_LIMIT, Lesson, draw_lesson, expect_training, synchronise
+from .training import RECIPES, TRAINING_LIMIT, Lesson, draw_lesson, expect_training, synchronise
 
 # By case, precision, mode and check.
 Truth = Mapping[tuple[str, str, str, str], Expected]
@@ -82,35 +80,24 @@ def run(
     lessons = {}
     if "training" in checks:
         lessons = {case.name: draw_case_lesson(case, drawn[case.name], seed) for case in cases if is_trained(case)}
-    tasks = {name: [(case, plan(case, checks, dtypes, forms, name)) for case in cases] for name in frameworks}
-    with tempfile.TemporaryDirectory(prefix="parity-") as name:
-        folder = Path(name)
-        job.write_arrays(folder, drawn, lessons)
-        lines: job.Messages = queue.Queue()
-        workers = []
-        try:
-            for framework in frameworks:
-                job.write_job(folder, framework, tasks[framework])
-                workers.append(job.start(framework, folder, len(frameworks), lines))
-            truth = {}
-            for case in cases:
-                truth |= expect_case(case, drawn[case.name], dtypes, checks)
-                if case.name in lessons:
-                    truth |= expect_lesson(case, lessons[case.name], dtypes)
-                advance()
-            job.follow(workers, lines, advance)
-        finally:
-            for worker in workers:
-                worker.process.kill()
-                worker.process.wait()
-    torch = next((worker for worker in workers if worker.framework == "torch"), None)
-    results = []
-    for worker in workers:
-        for case, todo in tasks[worker.framework]:
-            for task in todo:
-                expected = truth[case.name, task.dtype, task.mode, task.check]
-                verdicts = _judge(worker, case, task, expected, torch)
-                results += [_result(worker, case, task, verdict) for verdict in verdicts]
+    jobs = {
+        framework: [Entry(case, plan(case, checks, dtypes, forms, framework)) for case in cases]
+        for framework in frameworks
+    }
+    with running(jobs, drawn, lessons) as (workers, lines):
+        truth: dict[tuple[str, str, str, str], Expected] = {}
+        for case in cases:
+            truth |= expect_case(case, drawn[case.name], dtypes, checks)
+            if case.name in lessons:
+                truth |= expect_lesson(case, lessons[case.name], dtypes)
+            advance()
+        follow(workers, lines, advance)
+    results = [
+        result
+        for worker in workers
+        for entry in jobs[worker.framework]
+        for result in judge_entry(worker, entry, truth, workers)
+    ]
     order = {case.name: i for i, case in enumerate(cases)}
     results.sort(key=lambda result: order[result.case])
     versions = {key: value for worker in workers for key, value in worker.versions.items()}
@@ -140,28 +127,50 @@ def expect_case(case: Case, drawn: Drawn, dtypes: Sequence[str], checks: Sequenc
     }
 
 
-def expect_lesson(case: Case, lesson: Lesson, dtypes: Sequence[str]) -> Truth:
+def expect_lesson(case: Case, lesson: Lesson, dtypes: Sequence[str], recipes: Sequence[str] = RECIPES) -> Truth:
     """What training the case must give, by case, precision, recipe and check."""
     truth = {}
     for dtype in dtypes:
         for task in plan_training(case, dtype):
+            if task.mode not in recipes:
+                continue
             synced = lesson.synced[task.mode] if task.check == "steps" else None
             truth[case.name, dtype, task.mode, task.check] = expect_training(case, lesson, task.mode, dtype, synced)
     return truth
 
 
-def _judge(
-    worker: job.Worker, case: Case, task: Task, expected: Expected, torch: job.Worker | None
-) -> Iterator[Verdict]:
+def judge_entry(worker: Worker, entry: Entry, truth: Truth, workers: Sequence[Worker]) -> list[Result]:
+    """The results of an entry's tasks in the worker's framework; `workers` are all that ran."""
+    torch = next((other for other in workers if other.framework == "torch"), None)
+    return [
+        Result(
+            entry.case.name,
+            worker.framework,
+            "cpu",
+            task.dtype,
+            task.title,
+            verdict.error,
+            verdict.limit,
+            verdict.unit,
+            verdict.word,
+            verdict.word != "differs",
+            verdict.why,
+        )
+        for task in entry.tasks
+        for verdict in _judge(worker, entry, task, truth[entry.case.name, task.dtype, task.mode, task.check], torch)
+    ]
+
+
+def _judge(worker: Worker, entry: Entry, task: Task, expected: Expected, torch: Worker | None) -> Iterator[Verdict]:
     """The verdict on what can be decided, and one on the rest where there is any."""
-    if error := worker.error(case.name, task):
+    if error := worker.error(entry, task):
         yield failure(worker.framework, task.dtype, error)
         return
-    computed, skipped = worker.arrays(case.name, task), expected.undetermined
+    computed, skipped = worker.arrays(entry, task), expected.undetermined
     decided = {key: array for key, array in computed.items() if key not in skipped}
     truth = {key: array for key, array in expected.arrays.items() if key not in skipped}
     if task.check == "training" and task.dtype != "float64":
-        witness = torch.arrays(case.name, task) if torch and not torch.error(case.name, task) else None
+        witness = torch.arrays(entry, task) if torch and not torch.error(entry, task) else None
         yield judge_drift(decided, truth, task.dtype, expected.noise, witness)
     else:
         limit = TRAINING_LIMIT if task.check == "training" else RELATIVE_LIMIT
@@ -175,19 +184,3 @@ def _judge(
 def failure(framework: str, dtype: str, error: str) -> Verdict:
     """The verdict on a task that raised an error."""
     return Verdict(float("inf"), 0.0, RELATIVE, error)
-
-
-def _result(worker: job.Worker, case: Case, task: Task, verdict: Verdict) -> Result:
-    return Result(
-        case.name,
-        worker.framework,
-        "cpu",
-        task.dtype,
-        task.title,
-        verdict.error,
-        verdict.limit,
-        verdict.unit,
-        verdict.word,
-        verdict.word != "differs",
-        verdict.why,
-    )

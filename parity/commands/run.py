@@ -45,13 +45,11 @@ def run(
     checks = choose(split(check) or CHECKS[:1], CHECKS, "--check")
     check_writable(json)
     pixels = read_image(image or default_image())
-    console = _console()
-    with _progress() as progress:
-        task = progress.add_task("computing", total=len(chosen) * (len(present) + 1))
-        report = compute(
-            chosen, present, dtypes, pixels, checks=checks, seed=seed, advance=lambda: progress.advance(task)
-        )
-    print_report(report, console, missing if not framework else ())
+    screen = console()
+    with progress() as bar:
+        task = bar.add_task("computing", total=len(chosen) * (len(present) + 1))
+        report = compute(chosen, present, dtypes, pixels, checks=checks, seed=seed, advance=lambda: bar.advance(task))
+    print_report(report, screen, missing if not framework else ())
     if json is not None:
         json.write_text(to_json(report))
     raise typer.Exit(0 if report.passed else 1)
@@ -71,16 +69,17 @@ def list_cases(
     for entry in catalogue.select(split(case)):
         shape = " x ".join(map(str, entry.shape))
         table.add_row(entry.name, entry.call, f"{entry.input} {shape}", entry.why)
-    _console().print(table)
+    console().print(table)
 
 
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
+def console() -> Console:
+    """Standard output, as wide as the terminal."""
+    screen = Console()
+    return screen if screen.is_terminal else Console(width=WIDTH)
 
 
-def _progress() -> Progress:
+def progress() -> Progress:
     """A bar on a terminal, on standard error; nothing elsewhere."""
-    console = Console(stderr=True)
+    screen = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    return Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
