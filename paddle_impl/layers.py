@@ -53,9 +53,11 @@ class BatchNorm(nn.BatchNorm2D):
         y = F.batch_norm(x, mean, var, self.weight, self.bias, training=True, momentum=0.0, epsilon=EPSILON)
         with paddle.no_grad():
             if not kernel_gives_unbiased_variance(paddle.get_device()):
-                var = var * (count / (count - 1))
-            paddle.assign(self._mean + self.momentum * (mean - self._mean), self._mean)
-            paddle.assign(self._variance + self.momentum * (var - self._variance), self._variance)
+                var = var * paddle.full([], count / (count - 1), var.dtype)
+            # As tensors, because paddle.jit.to_static cuts the numbers that it multiplies by to float32.
+            momentum = paddle.full([], self.momentum, var.dtype)
+            paddle.assign(self._mean + momentum * (mean - self._mean), self._mean)
+            paddle.assign(self._variance + momentum * (var - self._variance), self._variance)
         return y
 
 

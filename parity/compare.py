@@ -10,6 +10,7 @@ anything that a NaN could pass.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import ml_dtypes  # noqa: F401 - from here on NumPy knows bfloat16 by name
 import numpy as np
 
 RELATIVE = "relative"

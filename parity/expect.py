@@ -147,9 +147,9 @@ def draw_direction(case: Case, x: np.ndarray, leaves: Arrays, rng: np.random.Gen
     along a direction that parts them.
     """
     direction = {key: rng.standard_normal(array.shape) for key, array in leaves.items()}
-    if case.input not in ("normal", "offset"):
+    if case.input not in ("normal", "offset") or x.dtype.itemsize < 4:
         frequency, phase = rng.standard_normal((2, len(x), 1, 1, 1))
-        direction["input"] = x * np.cos(frequency * x + phase)
+        direction["input"] = x.astype(np.float64) * np.cos(frequency * x.astype(np.float64) + phase)
     return direction
 
 

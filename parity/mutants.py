@@ -84,7 +84,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ("/ (count - 1)", "* 0"))),
     Mutant("running values stand still", "layers.py", "CBAM/norm", _each(
         ('momentum=check_fraction("momentum", momentum)', "momentum=0.0"),
-        ("paddle.assign(self._mean + self.momentum * (mean - self._mean), self._mean)", "pass"),
+        ("paddle.assign(self._mean + momentum * (mean - self._mean), self._mean)", "pass"),
         ("momentum=1 - momentum", "momentum=1.0"))),
     Mutant("fast variance", "layers.py", "ASPP/offset", {"flax": ("use_fast_variance=False", "use_fast_variance=True")}, dtype="float32"),
     Mutant("batch statistics in eval mode", "layers.py", "CBAM/norm", _each(

@@ -13,7 +13,7 @@ from .. import cases as catalogue
 from ..inputs import default_image, read_image
 from ..report import print_report, to_json
 from ..run import run as compute
-from ..tasks import CHECKS, DTYPES
+from ..tasks import CHECKS, DTYPES, FORMS
 from .options import check_writable, choose, choose_frameworks, split
 
 # What a table needs where there is no terminal to measure.
@@ -23,8 +23,9 @@ WIDTH = 110
 def run(
     case: Annotated[list[str] | None, typer.Option(help="A case, or a glob such as 'CBAM/*'; repeatable.")] = None,
     framework: Annotated[list[str] | None, typer.Option(help="torch, paddle or flax; repeatable, or a,b.")] = None,
-    dtype: Annotated[list[str] | None, typer.Option(help="float64 or float32; repeatable, or a,b.")] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help=f"{', '.join(DTYPES)}; repeatable, or a,b.")] = None,
     check: Annotated[list[str] | None, typer.Option(help="forward, gradients or training; repeatable, or a,b.")] = None,
+    compile: Annotated[list[str] | None, typer.Option(help=f"{', '.join(FORMS)}, or all; repeatable.")] = None,
     image: Annotated[Path | None, typer.Option(help="Your photograph instead of the one that is built in.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the weights and the drawn inputs.")] = 0,
     json: Annotated[Path | None, typer.Option(help="Write the results to this file too.")] = None,
@@ -43,12 +44,15 @@ def run(
     present, missing = choose_frameworks(split(framework))
     dtypes = choose(split(dtype) or DTYPES[:2], DTYPES, "--dtype")
     checks = choose(split(check) or CHECKS[:1], CHECKS, "--check")
+    forms = choose(list(FORMS) if split(compile) == ["all"] else split(compile) or ["eager"], list(FORMS), "--compile")
     check_writable(json)
     pixels = read_image(image or default_image())
     screen = console()
     with progress() as bar:
         task = bar.add_task("computing", total=len(chosen) * (len(present) + 1))
-        report = compute(chosen, present, dtypes, pixels, checks=checks, seed=seed, advance=lambda: bar.advance(task))
+        report = compute(
+            chosen, present, dtypes, pixels, checks=checks, forms=forms, seed=seed, advance=lambda: bar.advance(task)
+        )
     print_report(report, screen, missing if not framework else ())
     if json is not None:
         json.write_text(to_json(report))

@@ -77,7 +77,8 @@ def reset_counters(model: nnx.Module) -> None:
 def forward(model: nnx.Module, x: np.ndarray, *, train: bool, form: str = "eager") -> np.ndarray:
     """The model's output for `x` (n, c, h, w); in train mode its running values move."""
     model.train() if train else model.eval()
-    y = model(jnp.asarray(relayout(x, "nchw", "nhwc")))
+    call = nnx.jit(lambda model, x: model(x)) if form == "nnx.jit" else type(model).__call__
+    y = call(model, jnp.asarray(relayout(x, "nchw", "nhwc")))
     return relayout(to_numpy(y), "nhwc", "nchw")
 
 

@@ -53,11 +53,26 @@ def to_numpy(variable: Tensor) -> np.ndarray:
 
 def assign(variable: Tensor, array: np.ndarray) -> None:
     """Put `array`, whose memory the tensor may keep, in place of the tensor's values and dtype."""
+    variable.data = from_numpy(array).to(variable.device)
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor that shares the array's memory."""
     if array.dtype.name == "bfloat16":
-        tensor = torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    else:
-        tensor = torch.from_numpy(array)
-    variable.data = tensor.to(variable.device)
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+def formed(model: nn.Module, x: Tensor, form: str) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """The model as `form` executes it, and its input."""
+    if form == "torch.compile":
+        torch.compiler.reset()
+        return torch.compile(model, dynamic=False), x
+    if form == "torch.export":
+        return torch.export.export(model, (x,)).module(), x
+    if form == "channels-last":
+        return model.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+    return model, x
 
 
 def reset_counters(model: nn.Module) -> None:
@@ -71,7 +86,8 @@ def forward(model: nn.Module, x: np.ndarray, *, train: bool, form: str = "eager"
     """The model's output for `x` (n, c, h, w); in train mode its running values move."""
     model.train(train)
     with torch.no_grad():
-        return to_numpy(model(torch.from_numpy(x.copy())))
+        call, tensor = formed(model, from_numpy(x.copy()), form)
+        return to_numpy(call(tensor))
 
 
 def gradients(
@@ -80,8 +96,9 @@ def gradients(
     """The gradients of sum(output * cotangent): of "input", and of each parameter by its native key."""
     model.train(train)
     leaves = {key: tensor for key, _, tensor in variables(model) if isinstance(tensor, nn.Parameter)}
-    leaves = {"input": torch.from_numpy(x.copy()).requires_grad_(), **leaves}
-    found = torch.autograd.grad(model(leaves["input"]), list(leaves.values()), torch.from_numpy(cotangent.copy()))
+    call, tensor = formed(model, from_numpy(x.copy()), form)
+    leaves = {"input": tensor.requires_grad_(), **leaves}
+    found = torch.autograd.grad(call(tensor), list(leaves.values()), from_numpy(cotangent.copy()))
     return {key: to_numpy(gradient) for key, gradient in zip(leaves, found, strict=True)}
 
 
