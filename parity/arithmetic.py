@@ -176,12 +176,12 @@ class Exact(Tape):
         y = self.sum_of_products(x, weight, dilation)
         if bias is None:
             return y
-        # PyTorch's dilated convolution adds the gradients of a whole map in order.
-        map_size = y.shape[2] * y.shape[3]
+        # PyTorch's dilated convolution adds the gradients of a whole map in order, XLA in half precision of all maps.
+        count = y[:, 0].size
         return self.record(
             self.rounded(y + bias[:, None, None]),
             (y, lambda g: g),
-            (bias, lambda g: self.total(g, (0, 2, 3), max(BLOCK, map_size)).ravel()),
+            (bias, lambda g: self.total(g, (0, 2, 3), count).ravel()),
         )
 
     def sum_of_products(self, x: np.ndarray, weight: np.ndarray, dilation: int) -> np.ndarray:

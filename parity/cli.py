@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from .commands import mutants, run
+from .commands import calibrate, matrix, mutants, run
 from .errors import ParityError
 
 app = typer.Typer(
@@ -17,7 +17,9 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("list")(run.list_cases)
+app.command("matrix")(matrix.matrix)
 app.command("mutants")(mutants.mutants)
+app.command("calibrate")(calibrate.run)
 
 
 def main() -> None:

@@ -18,6 +18,9 @@ DRAWS_FLOAT64 = 4
 STEP = 1e-7
 WITNESS_LIMIT = 1e-5
 DIRECTIONS = 8
+# A share of an array's size: noise of more drowns it. And a share of the noise: an array of less is zero.
+DROWNED = 0.5
+ZERO = 1e-6
 
 Arrays = dict[str, np.ndarray]
 
@@ -82,7 +85,25 @@ def expect(case: Case, drawn: Drawn, dtype: str, checks: tuple[str, ...], *, tra
     if "gradients" in checks:
         check_witness(case, model, drawn, truth["gradients"], train=train)
     noise = measure_noise(truth, dtype, run)
-    return {check: Expected(truth[check], noise[check]) for check in checks}
+    return {
+        check: Expected(truth[check], noise[check], find_drowned(truth[check], noise[check], dtype)) for check in checks
+    }
+
+
+def find_drowned(arrays: Arrays, noise: Mapping[str, Noise], dtype: str) -> dict[str, str]:
+    """The arrays of which rounding to half precision leaves nothing to compare, with the reason.
+
+    There the errors are so large that they multiply, which a model of small ones does not tell. An array that is zero
+    by construction is not among them: its noise is that of what was summed.
+    """
+    if dtype not in ("bfloat16", "float16"):
+        return {}
+    drowned = {}
+    for key, array in arrays.items():
+        size = float(np.sqrt(np.mean(array**2)))
+        if ZERO * noise[key].rms < size < noise[key].rms / DROWNED:
+            drowned[key] = f"its rounding noise is {noise[key].rms / size:.2g} of its size"
+    return drowned
 
 
 def measure_noise(

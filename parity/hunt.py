@@ -67,9 +67,9 @@ def hunt(
         for name, dtype, check in sorted(needed):
             if check == "training":
                 recipes = {mode for m in mutants if (m.case, m.check) == (name, check) for mode in m.modes}
-                truth = {**truth, **expect_lesson(cases[name], lessons[name], [dtype], sorted(recipes))}
+                truth |= expect_lesson(cases[name], lessons[name], [dtype], sorted(recipes))
             else:
-                truth = {**truth, **expect_case(cases[name], drawn[name], [dtype], [check])}
+                truth |= expect_case(cases[name], drawn[name], [dtype], [check])
         follow(workers, lines, advance)
     return [
         Hunt(worker.framework, entry.mutant, _worst(judge_entry(worker, entry, truth, workers)))

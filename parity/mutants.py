@@ -173,7 +173,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (_SCALED, "return x * self.scale(x.detach())"), (_SCALED, "return x * self.scale(x.detach())"),
         (_SCALED, 'return x * self.scale(__import__("jax").lax.stop_gradient(x))')), check="gradients"),
     # Precision.
-    Mutant("TF32", "aspp.py", "ASPP/default", _each(
+    Mutant("TF32", "aspp.py", "SE_ASPP/options", _each(
         ("self.conv(x)", "self.conv((x.view(torch.int32) & -8192).view(torch.float32))"),
         ("self.conv(x)", 'self.conv((x.view("int32") & paddle.full([], -8192, "int32")).view("float32"))'),
         ("self.conv(x)", "self.conv((x.view(jnp.int32) & -8192).view(jnp.float32))")), dtype="float32", modes=("eval",)),

@@ -1,7 +1,7 @@
 """The walk of `parity run`: draw, compute in one process per framework and in the reference, judge."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,10 @@ from .inputs import draw_cotangent, draw_input, draw_weights
 from .job import Entry, Worker, follow, running
 from .tasks import Task, is_trained, plan, plan_training
 from .training import RECIPES, TRAINING_LIMIT, Lesson, draw_lesson, expect_training, synchronise
+from .unsupported import is_unsupported
 
 # By case, precision, mode and check.
-Truth = Mapping[tuple[str, str, str, str], Expected]
+Truth = dict[tuple[str, str, str, str], Expected]
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def run(
         for framework in frameworks
     }
     with running(jobs, drawn, lessons) as (workers, lines):
-        truth: dict[tuple[str, str, str, str], Expected] = {}
+        truth: Truth = {}
         for case in cases:
             truth |= expect_case(case, drawn[case.name], dtypes, checks)
             if case.name in lessons:
@@ -129,7 +130,7 @@ def expect_case(case: Case, drawn: Drawn, dtypes: Sequence[str], checks: Sequenc
 
 def expect_lesson(case: Case, lesson: Lesson, dtypes: Sequence[str], recipes: Sequence[str] = RECIPES) -> Truth:
     """What training the case must give, by case, precision, recipe and check."""
-    truth = {}
+    truth: Truth = {}
     for dtype in dtypes:
         for task in plan_training(case, dtype):
             if task.mode not in recipes:
@@ -164,7 +165,8 @@ def judge_entry(worker: Worker, entry: Entry, truth: Truth, workers: Sequence[Wo
 def _judge(worker: Worker, entry: Entry, task: Task, expected: Expected, torch: Worker | None) -> Iterator[Verdict]:
     """The verdict on what can be decided, and one on the rest where there is any."""
     if error := worker.error(entry, task):
-        yield failure(worker.framework, task.dtype, error)
+        special = "unsupported" if is_unsupported(worker.framework, task, error) else ""
+        yield Verdict(float("inf"), 0.0, RELATIVE, error, special)
         return
     computed, skipped = worker.arrays(entry, task), expected.undetermined
     decided = {key: array for key, array in computed.items() if key not in skipped}
@@ -179,8 +181,3 @@ def _judge(worker: Worker, entry: Entry, task: Task, expected: Expected, torch: 
         names = ", ".join(sorted({key.rpartition("/")[2] for key in skipped}))
         why = f"{names}: {task.dtype} cannot decide them, {next(iter(skipped.values()))}"
         yield Verdict(float("nan"), float("nan"), NOISE_UNITS, why, "undetermined")
-
-
-def failure(framework: str, dtype: str, error: str) -> Verdict:
-    """The verdict on a task that raised an error."""
-    return Verdict(float("inf"), 0.0, RELATIVE, error)

@@ -1,0 +1,74 @@
+"""`parity calibrate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from .. import cases as catalogue
+from ..calibration import Sample, calibrate, draw_picture
+from ..compare import NOISE_LIMIT
+from ..inputs import default_image, read_image
+from ..tasks import CHECKS, COMPILED
+from .options import check_writable, choose, choose_frameworks, split
+from .run import console, progress
+
+
+def run(
+    seeds: Annotated[int, typer.Option(min=1, help="How many, for each case.")] = 20,
+    case: Annotated[list[str] | None, typer.Option(help="A case or glob; one of each module if left out.")] = None,
+    framework: Annotated[list[str] | None, typer.Option(help="torch, paddle or flax; repeatable, or a,b.")] = None,
+    check: Annotated[list[str] | None, typer.Option(help="forward or gradients; repeatable, or a,b.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the distributions to this PNG file.")] = None,
+) -> None:
+    r"""Measure many seeds in float32, and the slips that only float32 shows, and show where the limit lies between.
+
+    Exit code 0: the true code is within the limit every time and each slip beyond it every time; 1: not so; 2: it could
+    not run.
+
+    \b
+    parity calibrate --seeds 200 --picture calibration.png
+    """
+    present, _ = choose_frameworks(split(framework))
+    checks = choose(split(check) or CHECKS[:1], CHECKS[:2], "--check")
+    chosen = catalogue.select(split(case) or COMPILED)
+    check_writable(picture)
+    with progress() as bar:
+        task = bar.add_task("measuring", total=None)
+        samples = calibrate(
+            chosen, present, checks, read_image(default_image()), seeds, advance=lambda: bar.advance(task)
+        )
+    if picture is not None:
+        draw_picture(samples, picture)
+    screen = console()
+    screen.print(_table(samples))
+    wrong = sum((sample.units <= NOISE_LIMIT) != (sample.mutant is None) for sample in samples)
+    honest = max(sample.units for sample in samples if sample.mutant is None)
+    slips = [sample.units for sample in samples if sample.mutant is not None]
+    nearest = f", nearest slip {min(slips):.3g}" if slips else ""
+    screen.print(
+        f"{wrong} of {len(samples)} samples on the wrong side of {NOISE_LIMIT:g} noise units: "
+        f"true code at most {honest:.3g}{nearest}",
+        soft_wrap=True,
+    )
+    raise typer.Exit(1 if wrong else 0)
+
+
+def _table(samples: list[Sample]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("code", "case", "framework", "samples", "least", "median", "most"):
+        table.add_column(column, justify="left" if column in ("code", "case", "framework") else "right", no_wrap=True)
+    groups: dict[tuple[str, str, str], list[float]] = {}
+    for sample in samples:
+        code = sample.mutant.name if sample.mutant else "true"
+        groups.setdefault((code, sample.case, sample.framework), []).append(sample.units)
+    for (code, case, framework), units in groups.items():
+        ordered = sorted(units)
+        right = ordered[-1] <= NOISE_LIMIT if code == "true" else ordered[0] > NOISE_LIMIT
+        numbers = (f"{ordered[0]:.3g}", f"{ordered[len(ordered) // 2]:.2g}", f"{ordered[-1]:.2g}")
+        style = "" if right else "bold red"
+        table.add_row(code, case, framework, str(len(units)), *(Text(number, style) for number in numbers))
+    return table
