@@ -28,10 +28,10 @@ def check_odd(name: str, value: object) -> int:
 
 def check_fraction(name: str, value: object, *, below_one: bool = False) -> float:
     """Return `value` as a float in [0, 1], or in [0, 1) with `below_one`."""
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not (number and (0 <= value < 1 or (value == 1 and not below_one))):  # type: ignore[operator]
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else -1.0
+    if not (0 <= number < 1 or (number == 1 and not below_one)):
         raise ValueError(f"{name} must be a number in [0, 1{')' if below_one else ']'}, got {value!r}")
-    return float(value)  # type: ignore[arg-type]
+    return number
 
 
 def check_rates(rates: object) -> tuple[int, ...]:
@@ -58,7 +58,7 @@ def check_gate(gate: object, slope: object) -> None:
     """Raise ValueError unless `gate` is one of GATES and `slope` a positive number."""
     if gate not in GATES:
         raise ValueError(f"gate must be one of {', '.join(map(repr, GATES))}, got {gate!r}")
-    if not (isinstance(slope, Real) and 0 < slope < float("inf")):
+    if not (isinstance(slope, Real) and 0 < float(slope) < float("inf")):
         raise ValueError(f"slope must be a positive number, got {slope!r}")
 
 

@@ -28,7 +28,7 @@ def run(
     seed: Annotated[int, typer.Option(min=0, help="Of the weights and the drawn inputs.")] = 0,
     json: Annotated[Path | None, typer.Option(help="Write the results to this file too.")] = None,
 ) -> None:
-    r"""Compute every case in every framework and compare with the reference.
+    """Compare the frameworks with the reference, case by case.
 
     Each framework gets the same weights and the same input and runs in a process of its own. float64 shows that they
     are the same function (error relative to the largest value), float32 that they compute it honestly (error in units
@@ -56,7 +56,7 @@ def run(
 def list_cases(
     case: Annotated[list[str] | None, typer.Option(help="A case, or a glob such as 'CBAM/*'; repeatable.")] = None,
 ) -> None:
-    r"""Show the catalogue: what `parity run` compares, and what each case can show.
+    """Show the catalogue of cases and what each can show.
 
     \b
     parity list --case 'SE/*'
