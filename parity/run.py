@@ -176,8 +176,9 @@ def _start(framework: str, folder: Path, workers: int, lines: "queue.Queue[tuple
 
     def read() -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            lines.put((worker, line))
+        with process.stdout:
+            for line in process.stdout:
+                lines.put((worker, line))
         lines.put((worker, None))
 
     threading.Thread(target=read, daemon=True).start()

@@ -51,7 +51,7 @@ def test_the_layers_have_the_same_names_and_arguments(one, other):
 PLANTED = {
     "a default": ("se.py", "reduction: int = 16", "reduction: int = 8"),
     "an argument's name": ("se.py", "hidden: int | None = None", "width: int | None = None"),
-    "an argument's order": ("cbam.py", "norm: bool = False,\n        momentum: float = 0.1,", "momentum: float = 0.1,\n        norm: bool = False,"),  # noqa: E501
+    "an argument's order": ("cbam.py", "norm: bool = False,\n        momentum: float = 0.1,", "momentum: float = 0.1,\n        norm: bool = False,"),
     "an attribute": ("se.py", "self.fc1 =", "self.squeeze ="),
     "the order of attributes": ("cbam.py", "self.channel = ", "self.spatial = 0\n        self.channel = "),
     "a local name": ("cbam.py", "amax = x.", "maximum = x."),
