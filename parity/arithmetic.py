@@ -68,6 +68,22 @@ class Exact:
         """The maximum over `axes`, which stay with length 1; NaN if there is one."""
         return x.max(axes, keepdims=True)
 
+    def max_pool(self, x: np.ndarray) -> np.ndarray:
+        """The maximum over 3x3 windows at stride 2, the map surrounded by -inf; ties as of columns, then of rows."""
+        return self.amax(shifted(self.amax(shifted(x, 2), 0)[0], 3), 0)[0]
+
+    def subsample(self, x: np.ndarray, stride: int) -> np.ndarray:
+        """Every stride-th row and column, from the first on."""
+        return x[:, :, ::stride, ::stride]
+
+    def flatten(self, x: np.ndarray) -> np.ndarray:
+        """(n, c, 1, 1) as (n, c)."""
+        return x[:, :, 0, 0]
+
+    def linear(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+        """y[n,o] = bias[o] + sum over c of weight[o,c] * x[n,c,0,0]."""
+        return self.flatten(self.conv2d(x, weight[:, :, None, None], bias, 1))
+
     def concat(self, maps: Sequence[np.ndarray]) -> np.ndarray:
         """The maps side by side along c."""
         return np.concatenate(maps, 1)
@@ -115,6 +131,14 @@ class Noisy(Exact):
     def errors(self, spread: np.ndarray) -> np.ndarray:
         """Normal errors of deviation u * spread."""
         return self.unit_roundoff * spread * self.rng.standard_normal(spread.shape)
+
+
+def shifted(x: np.ndarray, axis: int) -> np.ndarray:
+    """The map's values at -1, 0 and 1 from every other place along `axis`, -inf outside: (3, ...)."""
+    sides = [(0, 0)] * x.ndim
+    sides[axis] = (1, 1)
+    padded = np.moveaxis(np.pad(x, sides, constant_values=-np.inf), axis, 0)
+    return np.stack([np.moveaxis(padded[i : i + x.shape[axis] : 2], 0, axis) for i in range(3)])
 
 
 def _correlate(x: np.ndarray, weight: np.ndarray, dilation: int) -> np.ndarray:

@@ -25,6 +25,7 @@ def run(
     framework: Annotated[list[str] | None, typer.Option(help="torch, paddle or flax; repeatable, or a,b.")] = None,
     dtype: Annotated[list[str] | None, typer.Option(help="float64 or float32; repeatable, or a,b.")] = None,
     image: Annotated[Path | None, typer.Option(help="Your photograph instead of the one that is built in.")] = None,
+    all: Annotated[bool, typer.Option("--all", help="The heavy cases too; naming a case runs it anyway.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the weights and the drawn inputs.")] = 0,
     json: Annotated[Path | None, typer.Option(help="Write the results to this file too.")] = None,
 ) -> None:
@@ -38,7 +39,7 @@ def run(
     parity run
     parity run --case 'CBAM/*' --framework torch,flax --image cat.jpg --json result.json
     """
-    chosen = catalogue.select(split(case))
+    chosen = catalogue.select(split(case), heavy=all)
     present, missing = choose_frameworks(split(framework))
     dtypes = choose(split(dtype), DTYPES, "--dtype")
     check_writable(json)
@@ -64,7 +65,7 @@ def list_cases(
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("case", "module", "input", "why"):
         table.add_column(column, no_wrap=column == "case")
-    for entry in catalogue.select(split(case)):
+    for entry in catalogue.select(split(case), heavy=True):
         shape = " x ".join(map(str, entry.shape))
         table.add_row(entry.name, entry.call, f"{entry.input} {shape}", entry.why)
     _console().print(table)

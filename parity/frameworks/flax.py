@@ -73,4 +73,4 @@ def forward(model: nnx.Module, x: np.ndarray, *, train: bool) -> np.ndarray:
     """The model's output for `x` (n, c, h, w); in train mode its running values move."""
     model.train() if train else model.eval()
     y = model(jnp.asarray(relayout(x, "nchw", "nhwc")))
-    return relayout(to_numpy(y), "nhwc", "nchw")
+    return relayout(to_numpy(y), "nhwc", "nchw") if y.ndim == 4 else to_numpy(y)
