@@ -71,7 +71,7 @@ def conv2d(
 ) -> nnx.Conv:
     """A convolution whose stride alone changes the map's size: an odd kernel, and the padding in integers.
 
-    (n, h, w, c) to (n, ceil(h / stride), ceil(w / stride), o).
+    (n, h, w, c) to (n, p, q, o), where p = ceil(h / stride) and q = ceil(w / stride).
     """
     padding = dilation * (kernel_size // 2)
     side = (kernel_size, kernel_size)
@@ -86,7 +86,7 @@ def mean_hw(x: Array) -> Array:
 
 
 def max_pool(x: Array) -> Array:
-    """The maximum over each 3x3 window at stride 2, (n, h, w, c) to (n, ceil(h / 2), ceil(w / 2), c).
+    """The maximum over each 3x3 window at stride 2: (n, h, w, c) to (n, p, q, c), p = ceil(h / 2), q = ceil(w / 2).
 
     By amax over the shifted maps, down and then across: it hands the gradient of a maximum to its ties in equal parts,
     those of a column first. A window pool gives it all to the first, and in JAX has no deterministic gradient on a GPU.

@@ -57,7 +57,7 @@ class BasicBlock(Block):
         momentum: the batch norms' weight of the new value.
         name: what an error calls this block.
 
-    Shape: (n, c, h, w) to (n, expansion * width, ceil(h / stride), ceil(w / stride)).
+    Shape: (n, c, h, w) to (n, o, p, q), where o = expansion * width, p = ceil(h / stride) and q = ceil(w / stride).
 
     Raises:
         ValueError: for an argument out of range; in train mode for one value per channel.
@@ -109,7 +109,7 @@ class Bottleneck(Block):
         dilation: of the 3x3 convolution,
         first_dilation: which wins where it is given.
 
-    Shape: (n, c, h, w) to (n, expansion * width, ceil(h / stride), ceil(w / stride)).
+    Shape: (n, c, h, w) to (n, o, p, q), where o = expansion * width, p = ceil(h / stride) and q = ceil(w / stride).
 
     Raises:
         ValueError: as BasicBlock does.

@@ -61,7 +61,7 @@ def conv2d(
 ) -> nn.Conv2d:
     """A convolution whose stride alone changes the map's size: an odd kernel, and the padding in integers.
 
-    (n, c, h, w) to (n, o, ceil(h / stride), ceil(w / stride)).
+    (n, c, h, w) to (n, o, p, q), where p = ceil(h / stride) and q = ceil(w / stride).
     """
     padding = dilation * (kernel_size // 2)
     return nn.Conv2d(channels, out_channels, kernel_size, stride, padding=padding, dilation=dilation, bias=bias)
@@ -73,7 +73,7 @@ def mean_hw(x: Tensor) -> Tensor:
 
 
 def max_pool(x: Tensor) -> Tensor:
-    """The maximum over each 3x3 window at stride 2, (n, c, h, w) to (n, c, ceil(h / 2), ceil(w / 2)).
+    """The maximum over each 3x3 window at stride 2: (n, c, h, w) to (n, c, p, q), p = ceil(h / 2), q = ceil(w / 2).
 
     By amax over the shifted maps, down and then across: it hands the gradient of a maximum to its ties in equal parts,
     those of a column first. A window pool gives it all to the first, and in JAX has no deterministic gradient on a GPU.
