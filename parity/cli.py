@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from .commands import run
+from .commands import export, run
 from .errors import ParityError
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("list")(run.list_cases)
+app.command("export")(export.export)
 
 
 def main() -> None:
