@@ -1,6 +1,7 @@
 """Atrous Spatial Pyramid Pooling, the head of DeepLabv3."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
@@ -74,7 +75,7 @@ class ASPP(nnx.Module):
         out_channels = check_size("out_channels", out_channels)
         dropout = check_fraction("dropout", dropout, below_one=True)
         self.channels = channels
-        options = {"bias": bias, "momentum": momentum, "rngs": rngs}
+        options: dict[str, Any] = {"bias": bias, "momentum": momentum, "rngs": rngs}
         units = [ConvNormReLU(channels, out_channels, 1, name="ASPP.branches.0", **options)]
         for i, rate in enumerate(check_rates(rates), 1):
             units.append(ConvNormReLU(channels, out_channels, 3, dilation=rate, name=f"ASPP.branches.{i}", **options))
@@ -84,7 +85,7 @@ class ASPP(nnx.Module):
         self.dropout = nnx.Dropout(dropout, rngs=rngs)
 
     def features(self, x: Array) -> Array:
-        """The branches side by side: (n, h, w, (2 + len(rates)) * o)."""
+        """The branches side by side, (n, h, w, k) with k = (2 + len(rates)) * o."""
         check_input(x.shape, "nhwc", self.channels)
         # First, because it is the one that refuses a batch of 1, before any other running value has moved.
         pooled = self.pool(mean_hw(x))  # n 1 1 o

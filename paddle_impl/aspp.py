@@ -1,6 +1,7 @@
 """Atrous Spatial Pyramid Pooling, the head of DeepLabv3."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import paddle
 import paddle.nn.functional as F
@@ -74,7 +75,7 @@ class ASPP(nn.Layer):
         out_channels = check_size("out_channels", out_channels)
         dropout = check_fraction("dropout", dropout, below_one=True)
         self.channels = channels
-        options = {"bias": bias, "momentum": momentum}
+        options: dict[str, Any] = {"bias": bias, "momentum": momentum}
         units = [ConvNormReLU(channels, out_channels, 1, name="ASPP.branches.0", **options)]
         for i, rate in enumerate(check_rates(rates), 1):
             units.append(ConvNormReLU(channels, out_channels, 3, dilation=rate, name=f"ASPP.branches.{i}", **options))
@@ -84,7 +85,7 @@ class ASPP(nn.Layer):
         self.dropout = nn.Dropout(dropout)
 
     def features(self, x: Tensor) -> Tensor:
-        """The branches side by side: (n, (2 + len(rates)) * o, h, w)."""
+        """The branches side by side, (n, k, h, w) with k = (2 + len(rates)) * o."""
         check_input(x.shape, "nchw", self.channels)
         # First, because it is the one that refuses a batch of 1, before any other running value has moved.
         pooled = self.pool(mean_hw(x))  # n o 1 1

@@ -4,12 +4,11 @@ import sys
 
 import typer
 
-from .commands import calibrate, matrix, mutants, run
+from .commands import calibrate, export, matrix, mutants, run
 from .errors import ParityError
 
 app = typer.Typer(
     help="Is my port right? Check that PyTorch, Paddle and Flax compute the same, and move weights between them.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -20,12 +19,24 @@ app.command("list")(run.list_cases)
 app.command("matrix")(matrix.matrix)
 app.command("mutants")(mutants.mutants)
 app.command("calibrate")(calibrate.run)
+app.command("export")(export.export)
 
 
 def main() -> None:
     """Run the command line; what is wrong with the user's input is one line, and exit code 2."""
     try:
-        app()
+        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
+    except typer.Abort:
+        _end("interrupted", 130)
     except ParityError as error:
-        print(f"parity: {error}", file=sys.stderr)
-        sys.exit(2)
+        _end(str(error), 2)
+    except Exception as error:
+        # Typer's errors of usage; older releases raise Click's, which share nothing but this method.
+        if not hasattr(error, "format_message"):
+            raise
+        _end(f"{error.format_message().rstrip('.')}; see `parity --help`", 2)
+
+
+def _end(message: str, code: int) -> None:
+    print(f"parity: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -130,8 +130,9 @@ def start(framework: str, folder: Path, workers: int, lines: Messages) -> Worker
 
     def read() -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            lines.put((worker, line))
+        with process.stdout:
+            for line in process.stdout:
+                lines.put((worker, line))
         lines.put((worker, None))
 
     threading.Thread(target=read, daemon=True).start()

@@ -99,14 +99,14 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("rates beyond the first doubled", "aspp.py", "ASPP/four-rates", _all("dilation=rate,", "dilation=rate if i == 1 else 2 * rate,")),
     Mutant("circular padding", "layers.py", "SpatialAttention/default", _each(
         ("dilation=dilation, bias=bias)", 'dilation=dilation, bias=bias, padding_mode="circular")'),
-        ("bias_attr=None if bias else False", 'bias_attr=None if bias else False, padding_mode="circular"'),
+        ("bias_attr=bias_attr", 'bias_attr=bias_attr, padding_mode="circular"'),
         ("padding=padding,", 'padding="CIRCULAR",'))),
     Mutant("stride 2", "layers.py", "SpatialAttention/default", _each(
-        ("padding=padding,", "padding=padding, stride=2,"),
-        ("padding=padding,", "padding=padding, stride=2,"),
-        ("padding=padding,", "padding=padding, strides=2,"))),
+        ("kernel_size, stride, padding", "kernel_size, 2, padding"),
+        ("kernel_size, stride, padding", "kernel_size, 2, padding"),
+        ("side, stride, padding", "side, 2, padding"))),
     Mutant("missing bias", "layers.py", "SE/default", _each(
-        ("bias=bias)", "bias=False)"), ("bias_attr=None if bias else False", "bias_attr=False"), ("use_bias=bias", "use_bias=False"))),
+        ("bias=bias)", "bias=False)"), ("bias_attr=bias_attr", "bias_attr=False"), ("use_bias=bias", "use_bias=False"))),
     Mutant("kernel height and width exchanged", "cbam.py", "SpatialAttention/default", _around(".transpose(2, 3)", ".transpose([0, 1, 3, 2])", ".swapaxes(1, 2)")),
     Mutant("kernel flipped", "cbam.py", "SpatialAttention/default", _around(".flip((2, 3))", ".flip([2, 3])", "[:, ::-1, ::-1]")),
     Mutant("square matrix transposed", "se.py", "SE/square", _each(
@@ -189,7 +189,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("eval mode in training", "framework", "CBAM/norm", _each(
         ("    model.train(train)\n    with", "    model.eval()\n    with"),
         ("    model.train() if train else model.eval()\n    with", "    model.eval()\n    with"),
-        ("    model.train() if train else model.eval()\n    y =", "    model.eval()\n    y ="))),
+        ("    model.train() if train else model.eval()\n    call =", "    model.eval()\n    call ="))),
     Mutant("decay left out", "framework", "SE/normal", _all('rate, decay = options["rate"], options["decay"]', 'rate, decay = options["rate"], 0.0'), check="training", modes=("sgd mse",)),
     Mutant("Nesterov left out", "framework", "SE/normal", _each(("nesterov=nesterov", "nesterov=False"), ("use_nesterov=nesterov", "use_nesterov=False"), ('nesterov=optimizer == "nesterov"', "nesterov=False")), check="training", modes=("nesterov mse",)),
     Mutant("decoupled decay in Adam", "framework", "SE/normal", _each(("else torch.optim.Adam\n", "else torch.optim.AdamW\n"), ("else paddle.optimizer.Adam\n", "else paddle.optimizer.AdamW\n"), ("change = optax.adam(rate", "change = optax.adamw(rate")), check="training", modes=("adam mse",)),

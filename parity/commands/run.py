@@ -27,10 +27,11 @@ def run(
     check: Annotated[list[str] | None, typer.Option(help="forward, gradients or training; repeatable, or a,b.")] = None,
     compile: Annotated[list[str] | None, typer.Option(help=f"{', '.join(FORMS)}, or all; repeatable.")] = None,
     image: Annotated[Path | None, typer.Option(help="Your photograph instead of the one that is built in.")] = None,
+    all: Annotated[bool, typer.Option("--all", help="The heavy cases too; naming a case runs it anyway.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the weights and the drawn inputs.")] = 0,
     json: Annotated[Path | None, typer.Option(help="Write the results to this file too.")] = None,
 ) -> None:
-    r"""Compute every case in every framework and compare with the reference.
+    """Compare the frameworks with the reference, case by case.
 
     Each framework gets the same weights and the same input and runs in a process of its own. float64 shows that they
     are the same function (error relative to the largest value), float32 that they compute it honestly (error in units
@@ -40,7 +41,7 @@ def run(
     parity run
     parity run --case 'CBAM/*' --framework torch,flax --image cat.jpg --json result.json
     """
-    chosen = catalogue.select(split(case))
+    chosen = catalogue.select(split(case), heavy=all)
     present, missing = choose_frameworks(split(framework))
     dtypes = choose(split(dtype) or DTYPES[:2], DTYPES, "--dtype")
     checks = choose(split(check) or CHECKS[:1], CHECKS, "--check")
@@ -62,7 +63,7 @@ def run(
 def list_cases(
     case: Annotated[list[str] | None, typer.Option(help="A case, or a glob such as 'CBAM/*'; repeatable.")] = None,
 ) -> None:
-    r"""Show the catalogue: what `parity run` compares, and what each case can show.
+    """Show the catalogue of cases and what each can show.
 
     \b
     parity list --case 'SE/*'
@@ -70,7 +71,7 @@ def list_cases(
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("case", "module", "input", "why"):
         table.add_column(column, no_wrap=column == "case")
-    for entry in catalogue.select(split(case)):
+    for entry in catalogue.select(split(case), heavy=True):
         shape = " x ".join(map(str, entry.shape))
         table.add_row(entry.name, entry.call, f"{entry.input} {shape}", entry.why)
     console().print(table)

@@ -1,0 +1,149 @@
+"""The command line as its user types it."""
+
+import json
+import os
+import shutil
+import site
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from parity.cases import CASES
+
+ROOT = Path(__file__).parent.parent
+
+
+def parity(*arguments, cwd=ROOT, env=None, python=sys.executable):
+    return subprocess.run(
+        [python, "-m", "parity", *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=300
+    )
+
+
+def test_a_run_prints_a_table_and_writes_json(tmp_path):
+    path = tmp_path / "result.json"
+    done = parity("run", "--case", "SE/1x1,CBAM/b*", "--framework", "flax", "--framework", "torch", "--json", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "all the same: 2 cases, 16 checks, torch, flax on cpu" in done.stdout
+    assert "SE/1x1" in done.stdout
+    assert "numpy" in done.stdout
+    document = json.loads(path.read_text())
+    assert document["passed"] is True
+    assert document["environment"].keys() >= {"torch", "flax", "jax", "numpy", "python"}
+    keys = ["case", "framework", "device", "dtype", "check", "error", "limit", "unit", "passed", "why"]
+    assert [list(result) for result in document["results"]] == [keys] * 16
+
+
+def test_another_image_gives_other_numbers(tmp_path):
+    image = tmp_path / "mine.png"
+    Image.effect_noise((200, 100), 80).save(image)
+    done = [
+        parity("run", "--case", "SE/default", "--framework", "torch", *more, "--json", str(tmp_path / f"{i}.json"))
+        for i, more in enumerate([(), ("--image", str(image))])
+    ]
+    assert [process.returncode for process in done] == [0, 0]
+    first, second = (json.loads((tmp_path / f"{i}.json").read_text())["results"] for i in range(2))
+    assert [result["error"] for result in first] != [result["error"] for result in second]
+
+
+def test_the_catalogue_is_listed():
+    done = parity("list")
+    assert done.returncode == 0
+    assert all(case.name in done.stdout for case in CASES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "--case", "SE/defualt"), "no case matches 'SE/defualt'"),
+        (("run", "--framework", "tensorflow"), "framework must be one of torch, paddle, flax, got 'tensorflow'"),
+        (("run", "--dtype", "int8"), "--dtype must be one of float64, float32, got 'int8'"),
+        (("run", "--image", "README.md"), "README.md is not an image"),
+        (("run", "--image", "missing.jpg"), "missing.jpg is not there"),
+        (("run", "--json", "no-such-folder/result.json"), "no-such-folder/result.json cannot be written"),
+        (("run", "--json", "tests"), "tests cannot be written"),
+        (("run", "--seed", "-1"), "'--seed'"),
+        (("run", "--sede", "1"), "No such option: --sede"),
+        (("list", "--case", "X*"), "no case matches 'X*'"),
+        (("rum",), "No such command 'rum'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_run_is_one_line_and_exit_2(arguments, words):
+    done = parity(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "Compare the frameworks"),
+        (("--help",), "Compare the frameworks"),
+        (("run", "-h"), "parity run --case 'CBAM/*' --framework torch,flax --image cat.jpg"),
+        (("list", "--help"), "parity list --case 'SE/*'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_help_teaches(arguments, words):
+    done = parity(*arguments)
+    assert done.returncode == 0
+    assert words in done.stdout
+
+
+@pytest.fixture(scope="module")
+def without_paddle(tmp_path_factory):
+    """The environment of a Python that has every installed package but Paddle."""
+    folder = tmp_path_factory.mktemp("site-packages")
+    for packages in site.getsitepackages():
+        for path in Path(packages).iterdir():
+            if not path.name.startswith("paddle") and path.suffix != ".pth":
+                (folder / path.name).symlink_to(path)
+    python = str(Path(sys.base_exec_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}")
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)]), "PYTHONNOUSERSITE": "1"}
+    return python, env
+
+
+def test_a_framework_asked_for_and_not_installed_is_exit_2(without_paddle):
+    python, env = without_paddle
+    done = parity("run", "--framework", "paddle", python=python, env=env)
+    assert done.returncode == 2
+    assert done.stderr == "parity: paddle is not installed; `pip install 'attention-parity[paddle]'` adds it\n"
+
+
+def test_with_none_named_the_installed_ones_run_and_the_missing_are_said(without_paddle):
+    python, env = without_paddle
+    done = parity("run", "--case", "SE/1x1", python=python, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "torch, flax on cpu" in done.stdout
+    assert "not installed, so not run: paddle" in done.stdout
+
+
+def test_a_difference_is_exit_1_and_says_where(tmp_path):
+    """A copy of the project whose Paddle SE multiplies by 1.0001."""
+    for folder in ("parity", "torch_impl", "paddle_impl", "flax_impl"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    module = tmp_path / "paddle_impl" / "se.py"
+    module.write_text(module.read_text().replace("return x * self.scale(x)", "return x * self.scale(x) * 1.0001"))
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = parity("run", "--case", "SE/1x1", "--framework", "torch,paddle", cwd=tmp_path, env=env)
+    assert done.returncode == 1
+    assert "FAILED SE/1x1 in paddle, float64, eval: output is off by 0.0001 of the largest value" in done.stdout
+    assert "in torch" not in done.stdout
+
+
+def test_a_worker_that_dies_or_raises_is_told_from_a_difference(tmp_path):
+    for folder in ("parity", "torch_impl", "paddle_impl", "flax_impl"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    module = tmp_path / "torch_impl" / "se.py"
+    module.write_text(module.read_text().replace("return x * self.scale(x)", "raise RuntimeError('out of order')"))
+    (tmp_path / "paddle_impl" / "__init__.py").write_text("import os; print('noise'); os._exit(7)")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = parity("run", "--case", "SE/1x1", "--framework", "torch,paddle", cwd=tmp_path, env=env)
+    assert done.returncode == 1
+    assert "in torch, float64, eval: RuntimeError: out of order" in done.stdout
+    assert "in paddle, float64, eval: the paddle process ended with code 7" in done.stdout

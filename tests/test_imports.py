@@ -1,0 +1,60 @@
+"""Each implementation needs its own framework alone, and `parity` none until it is asked."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = {"torch_impl": ("torch",), "paddle_impl": ("paddle",), "flax_impl": ("flax", "jax")}
+FRAMEWORKS = {"torch", "paddle", "flax", "jax"}
+
+
+def run(code, folder, *arguments):
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_folder_copied_away_works_where_only_its_framework_can_be_imported(package, tmp_path):
+    shutil.copytree(ROOT / package, tmp_path / "copied")
+    others = sorted({*FRAMEWORKS, *PACKAGES, "parity"} - {*PACKAGES[package], package})
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({others}))
+import copied
+{"from flax import nnx" if package == "flax_impl" else ""}
+for name in copied.__all__:
+    args = {{"SpatialAttention": (), "ASPP": (32, 16), "SE_ASPP": (32, 16)}}.get(name, (32,))
+    getattr(copied, name)(*args{", rngs=nnx.Rngs(0)" if package == "flax_impl" else ""})
+print(sorted(name for name in {others} if sys.modules.get(name) is not None))
+"""
+    done = run(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("module", ["parity", "parity.cli", "parity.run", "parity.reference", "parity.worker"])
+def test_parity_imports_no_framework(module):
+    done = run(f"import sys, {module}; print(sorted({FRAMEWORKS!r} & set(sys.modules)))", ROOT)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_an_implementation_adds_little_to_its_frameworks_import(package):
+    code = f"""
+import time, {", ".join(PACKAGES[package])}
+{"from flax import nnx" if package == "flax_impl" else ""}
+start = time.perf_counter()
+import {package}
+print(time.perf_counter() - start)
+"""
+    seconds = min(float(run(code, ROOT).stdout) for _ in range(3))
+    assert seconds <= 0.05

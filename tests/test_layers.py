@@ -1,0 +1,119 @@
+"""The primitives on which the frameworks disagree, made to agree."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import paddle
+import pytest
+import torch
+from flax import nnx
+
+import flax_impl
+import flax_impl.layers
+import paddle_impl
+import paddle_impl.layers
+import torch_impl
+import torch_impl.layers
+from parity import get_weights, reference, set_weights
+
+
+def norm_of(framework, **kwargs):
+    layers = {"torch": torch_impl.layers, "paddle": paddle_impl.layers, "flax": flax_impl.layers}[framework.NAME]
+    rngs = {"rngs": nnx.Rngs(0)} if framework.NAME == "flax" else {}
+    return layers.BatchNorm(3, **kwargs, **rngs)
+
+
+def start(seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "weight": rng.uniform(0.5, 1.5, 3),
+        "bias": rng.standard_normal(3),
+        "running_mean": rng.standard_normal(3),
+        "running_var": rng.uniform(0.5, 1.5, 3),
+    }
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.01, 0.1, 0.3, 1.0])
+@pytest.mark.parametrize("shape", [(2, 3, 1, 1), (3, 3, 5, 4)])
+def test_batch_norm_is_its_formula(framework, shape, momentum):
+    norm, weights = norm_of(framework, momentum=momentum), start()
+    set_weights(norm, weights)
+    x = np.random.default_rng(1).normal(2, 3, shape)
+    y = framework.forward(norm, x, train=True)
+    mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3))
+    c = (None, slice(None), None, None)
+    eps = float(np.float32(1e-5))
+    formula = (x - mean[c]) / np.sqrt(var + eps)[c] * weights["weight"][c] + weights["bias"][c]
+    assert np.abs(y - formula).max() <= 1e-13
+    after = get_weights(norm)
+    unbiased = x.var((0, 2, 3), ddof=1)
+    assert np.abs(after["running_mean"] - ((1 - momentum) * weights["running_mean"] + momentum * mean)).max() <= 1e-14
+    assert np.abs(after["running_var"] - ((1 - momentum) * weights["running_var"] + momentum * unbiased)).max() <= 1e-14
+    y = framework.forward(norm, x, train=False)
+    scale = after["weight"] / np.sqrt(after["running_var"] + eps)
+    assert np.abs(y - ((x - after["running_mean"][c]) * scale[c] + weights["bias"][c])).max() <= 1e-13
+    assert all(np.array_equal(array, after[key]) for key, array in get_weights(norm).items())
+
+
+SINGLE = {
+    "norm": ("SpatialAttention", (), {"norm": True}, (1, 5, 1, 1), "SpatialAttention.norm"),
+    "pooled branch": ("ASPP", (5, 4), {"rates": (2,), "dropout": 0.0}, (1, 5, 9, 7), "ASPP.pool.norm"),
+    "SE_ASPP": ("SE_ASPP", (5, 8), {"rates": (2,)}, (1, 5, 9, 7), "ASPP.pool.norm"),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_one_value_per_channel_is_refused_by_name_and_nothing_moves(framework, name):
+    module, args, kwargs, shape, words = SINGLE[name]
+    model = framework.build(module, args, kwargs)
+    shapes = reference.shapes(getattr(reference, module)(*args, **kwargs))
+    weights = {key: np.ones(side, np.float32) for key, side in shapes.items()}
+    set_weights(model, weights)
+    x = np.random.default_rng(0).standard_normal(shape, np.float32)
+    with pytest.raises(ValueError, match=rf"{words} got one value per channel, .* batch of at least 2, or use eval"):
+        framework.forward(model, x, train=True)
+    assert all(np.array_equal(array, weights[key]) for key, array in get_weights(model).items())
+    assert np.isfinite(framework.forward(model, x, train=False)).all()
+
+
+def test_paddles_kernel_on_the_processor_gives_the_biased_variance():
+    assert not paddle_impl.layers.kernel_gives_unbiased_variance("cpu")
+
+
+def test_torch_knows_the_norms():
+    model = torch_impl.SE_ASPP(4, 8)
+    count = sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in model.modules())
+    synced = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    assert sum(isinstance(layer, torch.nn.SyncBatchNorm) for layer in synced.modules()) == count == 6
+    assert synced.state_dict().keys() == torch_impl.SE_ASPP(4, 8).state_dict().keys()
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.25, 0.5])
+def test_dropout_keeps_the_expected_value(rate):
+    x = np.ones((2, 4, 40, 40), np.float32)
+    in_torch = torch_impl.ASPP(4, 8, rates=(2,), dropout=rate).dropout(torch.from_numpy(x)).numpy()
+    in_paddle = paddle_impl.ASPP(4, 8, rates=(2,), dropout=rate).dropout(paddle.to_tensor(x)).numpy()
+    in_flax = np.asarray(flax_impl.ASPP(4, 8, rates=(2,), dropout=rate, rngs=nnx.Rngs(0)).dropout(jnp.asarray(x)))
+    for y in (in_torch, in_paddle, in_flax):
+        assert np.isin(y, [0, np.float32(1 / (1 - rate))]).all()
+        assert abs((y == 0).mean() - rate) <= 0.03
+
+
+def test_the_hard_gate_has_its_slope_at_its_ends_too():
+    x = np.array([-4.0, -3.0, 0.0, 3.0, 4.0]).reshape(5, 1, 1, 1)
+    slope = 1 / 6
+    in_torch = torch.from_numpy(x).requires_grad_()
+    torch_impl.layers.apply_gate(in_torch, "hard_sigmoid", slope).sum().backward()
+    in_paddle = paddle.to_tensor(x, stop_gradient=False)
+    paddle_impl.layers.apply_gate(in_paddle, "hard_sigmoid", slope).sum().backward()
+    in_flax = jax.grad(lambda x: flax_impl.layers.apply_gate(x, "hard_sigmoid", slope).sum())(jnp.asarray(x))
+    for gradient in (in_torch.grad.numpy(), in_paddle.grad.numpy(), np.asarray(in_flax)):
+        assert gradient.ravel().tolist() == [0, slope, slope, slope, 0]
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e3])
+def test_paddles_mean_over_a_large_map_is_as_close_as_the_others(factor):
+    x = (factor * np.random.default_rng(0).uniform(0, 1, (2, 8, 112, 112))).astype(np.float32)
+    truth = x.astype(np.float64).mean((2, 3), keepdims=True)
+    y = paddle_impl.layers.mean_hw(paddle.to_tensor(x)).numpy()
+    assert np.abs(y / truth - 1).max() <= 16 * 2.0**-24
