@@ -177,7 +177,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ("self.conv(x)", "self.conv((x.view(torch.int32) & -8192).view(torch.float32))"),
         ("self.conv(x)", 'self.conv((x.view("int32") & paddle.full([], -8192, "int32")).view("float32"))'),
         ("self.conv(x)", "self.conv((x.view(jnp.int32) & -8192).view(jnp.float32))")), dtype="float32", modes=("eval",)),
-    Mutant("bfloat16 mean", "layers.py", "SE/default", _mean(
+    Mutant("bfloat16 mean", "layers.py", "SE/square", _mean(
         "x.mean((2, 3), keepdim=True).bfloat16().to(x.dtype)", 'x.mean((2, 3), keepdim=True).astype("bfloat16").astype(x.dtype)',
         "x.mean((1, 2), keepdims=True).astype(jnp.bfloat16).astype(x.dtype)"), dtype="float32"),
     Mutant("float32 in a float64 model", "layers.py", "SE/default", _mean(
