@@ -75,7 +75,11 @@ def _table(samples: list[Sample]) -> Table:
     for (code, case, framework), units in groups.items():
         ordered = sorted(units)
         right = ordered[-1] <= NOISE_LIMIT if code == "true" else ordered[0] > NOISE_LIMIT
-        numbers = (f"{ordered[0]:.3g}", f"{ordered[len(ordered) // 2]:.2g}", f"{ordered[-1]:.2g}")
+        numbers = [_number(units) for units in (ordered[0], ordered[len(ordered) // 2], ordered[-1])]
         style = "" if right else "bold red"
         table.add_row(code, case, framework, str(len(units)), *(Text(number, style) for number in numbers))
     return table
+
+
+def _number(units: float) -> str:
+    return f"{units:.0f}" if units >= 100 else f"{units:.2g}"
