@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from .commands import export, run
+from .commands import convert, diff, export, inspect, run
 from .errors import ParityError
 
 app = typer.Typer(
@@ -17,6 +17,9 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("list")(run.list_cases)
 app.command("export")(export.export)
+app.command("convert")(convert.convert)
+app.command("inspect")(inspect.inspect)
+app.command("diff")(diff.diff)
 
 
 def main() -> None:
