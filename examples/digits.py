@@ -31,7 +31,7 @@ from sklearn.datasets import load_digits
 from parity import reference
 from parity.cases import Case
 from parity.compare import NOISE_UNITS, judge
-from parity.expect import expect
+from parity.expect import expect_forward
 from parity.inputs import draw_weights
 from parity.layout import FRAMEWORKS
 
@@ -172,14 +172,14 @@ class Row:
 
 def compare(found: dict[str, Arrays], source: str, case: Case, weights: Arrays, arrays: Arrays) -> list[Row]:
     """Each framework beside the one that trained, and beside the reference and its rounding noise."""
-    truth = expect(case, weights, arrays["test"][:JUDGED], train=False, dtypes=("float32",))
+    truth = expect_forward(case, weights, arrays["test"][:JUDGED], "float32", train=False)
     trained = found[source]["logits"]
     rows = []
     for name, arrays_of in found.items():
         logits = arrays_of["logits"]
         answers = logits.argmax(1) == trained.argmax(1)
         expected = {"output": truth.arrays["output"]}
-        verdict = judge({"output": logits[:JUDGED]}, expected, "float32", truth.noise["float32"])
+        verdict = judge({"output": logits[:JUDGED]}, expected, "float32", truth.noise)
         rows.append(
             Row(
                 name,

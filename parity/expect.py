@@ -18,6 +18,7 @@ DRAWS_FLOAT64 = 4
 STEP = 1e-7
 WITNESS_LIMIT = 1e-5
 DIRECTIONS = 8
+STRETCH = 1000.0
 # A share of an array's size: noise of more drowns it. And a share of the noise: an array of less is zero.
 DROWNED = 0.5
 ZERO = 1e-6
@@ -106,6 +107,14 @@ def find_drowned(arrays: Arrays, noise: Mapping[str, Noise], dtype: str) -> dict
     return drowned
 
 
+def expect_forward(case: Case, weights: Arrays, x: np.ndarray, dtype: str, *, train: bool) -> Expected:
+    """The output and the model's arrays after it, for weights and an input of one's own."""
+    drawn = Drawn(weights, x, np.zeros((), x.dtype))
+    expected = expect(case, drawn, dtype, ("forward",), train=train)["forward"]
+    arrays = {key: array for key, array in expected.arrays.items() if "/" not in key}
+    return Expected(arrays, expected.noise, expected.undetermined)
+
+
 def measure_noise(
     truth: Mapping[str, Arrays], dtype: str, run: Callable[[Exact], Mapping[str, Arrays]], count: int = DRAWS
 ) -> dict[str, dict[str, Noise]]:
@@ -148,15 +157,20 @@ def check_witness(case: Case, model: reference.Module, drawn: Drawn, found: Arra
     rng = np.random.default_rng(0)
     for _ in range(DIRECTIONS):
         direction = draw_direction(case, drawn.x, found, rng)
-        parts = [float((gradient * direction[key]).sum()) for key, gradient in found.items()]
+        parts = np.array([(gradient * direction[key]).sum() for key, gradient in found.items()])
+        # Every array is to have the same part in the sum, or a mistake in a small one would not show.
+        share = np.sqrt(np.mean(parts**2))
+        factors = np.where(np.abs(parts) > share / STRETCH, share / np.maximum(np.abs(parts), share / STRETCH), 1.0)
+        direction = {key: factor * way for factor, (key, way) in zip(factors, direction.items(), strict=True)}
+        parts = factors * parts
         difference = (
             loss_along(model, drawn, direction, STEP, train=train)
             - loss_along(model, drawn, direction, -STEP, train=train)
         ) / (2 * STEP)
-        if abs(difference - sum(parts)) <= WITNESS_LIMIT * max(1.0, float(np.linalg.norm(parts))):
+        if abs(difference - parts.sum()) <= WITNESS_LIMIT * max(1.0, float(np.linalg.norm(parts))):
             return
     raise ParityError(
-        f"{case.name}: the reference's gradient along a direction is {sum(parts):.9g}, "
+        f"{case.name}: the reference's gradient along a direction is {parts.sum():.9g}, "
         f"the difference of its outputs {difference:.9g}"
     )
 

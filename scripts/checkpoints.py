@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 from parity import ParityError, networks  # noqa: E402
 from parity.cases import Case  # noqa: E402
 from parity.compare import judge  # noqa: E402
-from parity.expect import expect  # noqa: E402
+from parity.expect import expect_forward  # noqa: E402
 
 PACKAGES = ("torch==2.14.1", "torchvision==0.29.1", "timm", "safetensors", "numpy")
 NETWORKS = (("torchvision", "resnet18"), ("torchvision", "resnet50"), ("timm", "seresnet18"), ("timm", "seresnet50"))
@@ -104,12 +104,14 @@ def check(folder: Path, library: str, name: str) -> bool:
         subprocess.run(command, check=True, env={**os.environ, **switches}, stdout=subprocess.DEVNULL)
         logits[framework] = load_file(folder / "logits.safetensors")
     case = Case("SEResNet", name, (network.depth,), arrays["input"].shape, "a known checkpoint", network.options)
-    expected = expect(case, network.weights, arrays["input"], train=False, dtypes=("float32",))
-    truth = {"output": expected.arrays["output"]}
+    expected = {dtype: expect_forward(case, network.weights, arrays["input"], dtype, train=False) for dtype in DTYPES}
     passed = True
     print(f"{library} {name} as {network.call}")
     for system, found in logits.items():
-        verdicts = [judge({"output": found[dtype]}, truth, dtype, expected.noise["float32"]) for dtype in DTYPES]
+        verdicts = [
+            judge({"output": found[dtype]}, {"output": truth.arrays["output"]}, dtype, truth.noise)
+            for dtype, truth in expected.items()
+        ]
         said = ", ".join(
             f"{dtype} {v.error:.2g} {v.unit} of {v.limit:g}" for dtype, v in zip(DTYPES, verdicts, strict=True)
         )

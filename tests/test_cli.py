@@ -32,7 +32,7 @@ def test_a_run_prints_a_table_and_writes_json(tmp_path):
     document = json.loads(path.read_text())
     assert document["passed"] is True
     assert document["environment"].keys() >= {"torch", "flax", "jax", "numpy", "python"}
-    keys = ["case", "framework", "device", "dtype", "check", "error", "limit", "unit", "passed", "why"]
+    keys = ["case", "framework", "device", "dtype", "check", "error", "limit", "unit", "verdict", "passed", "why"]
     assert [list(result) for result in document["results"]] == [keys] * 16
 
 

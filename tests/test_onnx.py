@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from parity import cases, get_weights, set_weights
 from parity.cli import main
 from parity.compare import judge
-from parity.expect import build, expect
+from parity.expect import build, expect_forward
 from parity.export import parse_call, to_onnx
 from parity.frameworks import load
 from parity.inputs import draw_input, draw_weights
@@ -39,10 +39,8 @@ def test_the_graph_computes_what_the_module_does(case):
     assert {node.op_type for node in onnx.load_from_string(graph).graph.node} <= PLAIN
     for shape in (case.shape, (n + 1, c, h + 8, w + 5)):
         x = np.random.default_rng(1).standard_normal(shape, np.float32)
-        truth = expect(case, weights, x, train=False, dtypes=("float32",))
-        verdict = judge(
-            {"output": run(graph, x)}, {"output": truth.arrays["output"]}, "float32", truth.noise["float32"]
-        )
+        truth = expect_forward(case, weights, x, "float32", train=False)
+        verdict = judge({"output": run(graph, x)}, {"output": truth.arrays["output"]}, "float32", truth.noise)
         assert verdict.passed, verdict.why
 
 
