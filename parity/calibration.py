@@ -89,7 +89,7 @@ def draw_picture(samples: Sequence[Sample], path: Path) -> None:
         groups.setdefault(name, []).append(sample.units)
     figure, axes = pyplot.subplots(figsize=(9, 4.5))
     largest = max(max(units) for units in groups.values())
-    bins = np.geomspace(0.1, 2 * largest, 120)
+    bins = np.geomspace(0.1, 2 * largest, 120).tolist()
     for name, units in groups.items():
         axes.hist(units, bins, label=f"{name} ({min(units):.2g} to {max(units):.2g})", alpha=0.6)
     axes.axvline(NOISE_LIMIT, color="black", linestyle="--", label=f"limit {NOISE_LIMIT:g}")

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from .commands import calibrate, export, matrix, mutants, run
+from .commands import calibrate, convert, diff, export, inspect, matrix, mutants, run
 from .errors import ParityError
 
 app = typer.Typer(
@@ -20,6 +20,9 @@ app.command("matrix")(matrix.matrix)
 app.command("mutants")(mutants.mutants)
 app.command("calibrate")(calibrate.run)
 app.command("export")(export.export)
+app.command("convert")(convert.convert)
+app.command("inspect")(inspect.inspect)
+app.command("diff")(diff.diff)
 
 
 def main() -> None:

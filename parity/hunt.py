@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .cases import select
+from .cases import Case, select
 from .job import Entry, follow, running
 from .mutants import MUTANTS, Mutant
 from .mutation import read_mutated, source_file
@@ -86,7 +86,8 @@ def tasks_of(mutant: Mutant, framework: str) -> list[Task]:
 
 def _entries(framework: str, mutants: Sequence[Mutant]) -> list[Entry]:
     """One entry for each slip, and one without for each case, with every task of its slips."""
-    entries, true_code = [], {}
+    entries: list[Entry] = []
+    true_code: dict[str, tuple[Case, dict[Task, None]]] = {}
     for mutant in mutants:
         if framework in mutant.edits:
             case, tasks = select([mutant.case])[0], tasks_of(mutant, framework)

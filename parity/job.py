@@ -75,7 +75,7 @@ Messages = queue.Queue[tuple[Worker, str | None]]
 
 def write_arrays(folder: Path, drawn: Mapping[str, Drawn], lessons: Mapping[str, Lesson]) -> None:
     """Write what every process reads."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, item in drawn.items():
         arrays |= {f"{name}|input": item.x, f"{name}|cotangent": item.cotangent}
         arrays |= {f"{name}|weights|{key}": array for key, array in item.weights.items()}

@@ -77,7 +77,8 @@ def run_training(framework: Any, model: Any, task: dict[str, Any], arrays: Array
     """The losses and the arrays after the last step; for the check "steps" those after each, begun at given weights."""
     loss, dtype, every = task["loss"], task["dtype"], task["check"] == "steps"
     step = framework.trainer(model, task["optimizer"], loss, task["options"])
-    found, losses = {}, []
+    found: Arrays = {}
+    losses: list[np.ndarray] = []
     for i in range(task["steps"]):
         if every:
             set_weights(model, select(arrays, f"synced|{task['mode']}|{i}"))

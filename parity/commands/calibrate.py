@@ -28,7 +28,7 @@ def run(
     check: Annotated[list[str] | None, typer.Option(help="forward or gradients; repeatable, or a,b.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw the distributions to this PNG file.")] = None,
 ) -> None:
-    r"""Measure many seeds in float32, and the slips that only float32 shows, and show where the limit lies between.
+    """Measure many seeds in float32, and the slips that only float32 shows, and show where the limit lies between.
 
     Exit code 0: the true code is within the limit every time, and each slip beyond it but for a fiftieth of the seeds;
     1: not so; 2: it could not run.

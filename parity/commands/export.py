@@ -19,7 +19,7 @@ def export(
     module: Annotated[str, typer.Option(help="The module as one writes it: 'SEResNet(18, num_classes=10)'.")],
     shape: Annotated[str, typer.Option(help="An input's n,c,h,w to trace with; n, h and w stay free.")] = "1,3,224,224",
 ) -> None:
-    r"""Write weights, from whichever framework they come, as an ONNX graph.
+    """Write weights, from whichever framework they come, as an ONNX graph.
 
     \b
     parity export trained.safetensors model.onnx --module 'SEResNet(50, num_classes=10)'

@@ -30,7 +30,7 @@ def matrix(
     dtype: Annotated[list[str] | None, typer.Option(help=f"{', '.join(DTYPES)}; repeatable, or a,b.")] = None,
     check: Annotated[list[str] | None, typer.Option(help=f"{', '.join(CHECKS)}; repeatable, or a,b.")] = None,
 ) -> None:
-    r"""Show every verdict at a glance: a row for each case, a column for each framework, precision and mode.
+    """Show every verdict at a glance: a row for each case, a column for each framework, precision and mode.
 
     Exit code 0: nothing differs; 1: something does; 2: it could not run.
 

@@ -18,7 +18,7 @@ from .run import console, progress
 def mutants(
     framework: Annotated[list[str] | None, typer.Option(help="torch, paddle or flax; repeatable, or a,b.")] = None,
 ) -> None:
-    r"""Plant one-line slips in the implementations, one at a time and in memory, and see that each is caught.
+    """Plant one-line slips in the implementations, one at a time and in memory, and see that each is caught.
 
     Exit code 0: every slip was caught and the code without slips passes; 1: not so; 2: it could not run.
 

@@ -114,7 +114,7 @@ def trainer(model: nn.Module, optimizer: str, loss: str, options: Mapping[str, f
     else:
         momentum, nesterov = options.get("momentum", 0.0), optimizer == "nesterov"
         tuner = torch.optim.SGD(parameters, lr=rate, momentum=momentum, nesterov=nesterov, weight_decay=decay)
-    criterion = {"mse": F.mse_loss, "cross-entropy": F.cross_entropy}[loss]
+    criterion: Any = {"mse": F.mse_loss, "cross-entropy": F.cross_entropy}[loss]
 
     def step(x: np.ndarray, target: np.ndarray) -> np.ndarray:
         value = criterion(model(torch.from_numpy(x.copy())), torch.from_numpy(target.copy()))
