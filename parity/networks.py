@@ -43,16 +43,42 @@ PADDLECLAS = {
 
 @dataclass(frozen=True)
 class Network:
-    """A checkpoint's network: SEResNet(depth, **options), and its canonical weights."""
+    """A checkpoint's network SEResNet(depth, **options), its canonical weights, and the new path of each layer."""
 
     depth: int
     options: dict[str, Any]
     weights: dict[str, np.ndarray]
+    paths: dict[str, str]
 
     @property
     def call(self) -> str:
         """The constructor's call, as one writes it."""
         return f"SEResNet({', '.join([str(self.depth), *(f'{k}={v!r}' for k, v in self.options.items())])})"
+
+
+NAME = "resnet"
+_FIRST = ("layer1.0.conv1.weight", "blocks.0.conv0.conv.weight", "bb_0_0.conv0._conv.weight")
+
+
+def translate(weights: Mapping[str, np.ndarray], dialect: str | None) -> Network | None:
+    """The network where the names are to become SEResNet's: told by `dialect`, or by the keys; otherwise None.
+
+    Names that are SEResNet's already need nothing, and whatever else has them may keep them.
+
+    Raises:
+        ParityError: see `identify`.
+    """
+    if dialect == NAME:
+        return identify(weights)
+    if dialect is not None or not any(key in weights for key in _FIRST):
+        return None
+    refused = any(re.fullmatch(pattern, key) for pattern in REFUSED for key in weights)
+    if not refused and "stem.0.conv.weight" not in weights:
+        return None
+    try:
+        return identify(weights)
+    except ParityError as error:
+        raise ParityError(f"{error}; --dialect none (dialect='none') keeps its names") from None
 
 
 def identify(weights: Mapping[str, np.ndarray], *, depth: int | None = None) -> Network:
@@ -71,12 +97,14 @@ def identify(weights: Mapping[str, np.ndarray], *, depth: int | None = None) -> 
     for pattern, reason in REFUSED.items():
         if any(re.fullmatch(pattern, key) for key in weights):
             raise ParityError(f"this checkpoint cannot become an SEResNet: it is of {reason}")
-    renamed = _from_paddleclas(weights) if "stem.0.conv.weight" in weights else dict(weights)
-    renamed = {key: array for key, array in renamed.items() if not key.endswith("num_batches_tracked")}
+    weights = {key: array for key, array in weights.items() if not key.endswith("num_batches_tracked")}
+    names = _from_paddleclas(weights) if "stem.0.conv.weight" in weights else {key: key for key in weights}
+    renamed = {names[key]: array for key, array in weights.items()}
+    paths = {key.rpartition(".")[0]: name.rpartition(".")[0] for key, name in names.items()}
     found = _depth(renamed)
     if depth is not None and found != depth:
         raise ParityError(f"this checkpoint is of depth {found}, not {depth}; possible are {_listed()}")
-    network = Network(found, _options(renamed, found), renamed)
+    network = Network(found, _options(renamed, found), renamed, paths)
     try:
         expected = reference.shapes(reference.SEResNet(found, **network.options))
     except (ValueError, ZeroDivisionError) as error:
@@ -140,8 +168,8 @@ def _out(weights: Mapping[str, np.ndarray], block: str) -> int:
     return len(weights[f"{block}.{last}.weight"])
 
 
-def _from_paddleclas(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """PaddleClas's ResNet50, 101 and 152; its 18 and 34 project a shortcut that we do not."""
+def _from_paddleclas(weights: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Our key for each of PaddleClas's ResNet50, 101 or 152; its 18 and 34 project a shortcut that we do not."""
     if "blocks.0.conv2.conv.weight" not in weights and "blocks.0.short.conv.weight" in weights:
         raise ParityError(
             "this checkpoint cannot become an SEResNet: it is of PaddleClas's ResNet18 or 34, which projects the first "
@@ -160,12 +188,12 @@ def _from_paddleclas(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]
         return f"layer{stage + 1}.{number - starts[stage]}"
 
     renamed = {}
-    for key, array in weights.items():
+    for key in weights:
         for pattern, name in PADDLECLAS.items():
             if match := re.fullmatch(pattern, key):
                 new = re.sub(r"BLOCK(\d+)", lambda number: block(int(number[1])), match.expand(name))
                 new = re.sub(r"\.(conv|bn)(\d)\.", lambda layer: f".{layer[1]}{int(layer[2]) + 1}.", new)
-                renamed[new] = array
+                renamed[key] = new
                 break
         else:
             raise ParityError(f"PaddleClas's ResNet has no {key}")

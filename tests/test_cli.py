@@ -58,7 +58,7 @@ def test_the_catalogue_is_listed():
     ("arguments", "words"),
     [
         (("run", "--case", "SE/defualt"), "no case matches 'SE/defualt'"),
-        (("run", "--framework", "tensorflow"), "framework must be one of torch, paddle, flax, got 'tensorflow'"),
+        (("run", "--framework", "tensorflow"), "framework must be one of torch, paddle, flax, onnx, got 'tensorflow'"),
         (("run", "--dtype", "int8"), "--dtype must be one of float64, float32, bfloat16, float16, got 'int8'"),
         (("run", "--image", "README.md"), "README.md is not an image"),
         (("run", "--image", "missing.jpg"), "missing.jpg is not there"),

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from parity import ParityError, networks, reference
+from parity import ParityError, load, networks, reference, save
 from parity.reference import shapes
 
 
@@ -106,3 +107,23 @@ def test_another_depth_is_one_clear_error():
         ParityError, match=r"^this checkpoint is of depth 18, not 50; possible are 18 .*, 152 \(3, 8, 36, 3\)$"
     ):
         networks.identify(weights_of(18), depth=50)
+
+
+def test_a_whole_model_goes_through_the_files(tmp_path):
+    save_file(paddleclas(50), tmp_path / "resnet50.safetensors")
+    save(load(tmp_path / "resnet50.safetensors").weights, tmp_path / "resnet50.msgpack", framework="flax")
+    arrived = load(tmp_path / "resnet50.msgpack").weights
+    truth = weights_of(50, where=())
+    assert arrived.keys() == truth.keys()
+    assert all(np.array_equal(arrived[key], truth[key]) for key in truth)
+
+
+@pytest.mark.parametrize(("dialect", "passes"), [(None, False), ("resnet", False), ("none", True)])
+def test_a_near_network_is_refused_unless_its_names_are_kept(dialect, passes, tmp_path):
+    weights = {**weights_of(18), "layer0.conv1.weight": np.zeros((16, 3, 7, 7), np.float32)}
+    save_file(weights, tmp_path / "legacy.safetensors")
+    if passes:
+        assert load(tmp_path / "legacy.safetensors", dialect=dialect).weights.keys() == weights.keys()
+    else:
+        with pytest.raises(ParityError, match="timm's legacy_seresnet: its stem pools without padding"):
+            load(tmp_path / "legacy.safetensors", dialect=dialect)

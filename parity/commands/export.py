@@ -4,25 +4,29 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from .. import frameworks
 from ..errors import ParityError
 from ..export import weights_to_onnx
+from ..files import load
+from ..networks import identify
 from .options import check_writable
 
 
 def export(
-    weights: Annotated[Path, typer.Argument(help="Canonical weights, a safetensors file.")],
+    weights: Annotated[Path, typer.Argument(help="A checkpoint of any framework and format.")],
     graph: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
-    module: Annotated[str, typer.Option(help="The module as one writes it: 'SEResNet(18, num_classes=10)'.")],
+    module: Annotated[
+        str | None, typer.Option(help="The module as one writes it; an SEResNet is told from its weights.")
+    ] = None,
+    dialect: Annotated[str | None, typer.Option(help="Whose names are there, as in `parity convert`.")] = None,
     shape: Annotated[str, typer.Option(help="An input's n,c,h,w to trace with; n, h and w stay free.")] = "1,3,224,224",
 ) -> None:
-    """Write weights, from whichever framework they come, as an ONNX graph.
+    r"""Write weights, from whichever framework they come, as an ONNX graph.
 
     \b
-    parity export trained.safetensors model.onnx --module 'SEResNet(50, num_classes=10)'
+    parity export resnet50.pth resnet50.onnx
+    parity export cbam.pdparams cbam.onnx --module 'CBAM(64)' --shape 1,64,56,56
     """
     if not frameworks.installed("onnx"):
         raise ParityError("onnx is not installed; `pip install 'attention-parity[onnx]'` adds it")
@@ -30,12 +34,9 @@ def export(
     if len(sides) != 4 or min(sides) < 1:
         raise ParityError(f"--shape must be four positive integers n,c,h,w, got {shape!a}")
     check_writable(graph)
+    arrays = load(weights, dialect=dialect).weights
     try:
-        arrays = load_file(weights)
-    except (OSError, SafetensorError) as error:
-        raise ParityError(f"{weights} cannot be read as safetensors: {error}") from None
-    try:
-        content = weights_to_onnx(arrays, module, sides)
+        content = weights_to_onnx(arrays, module or identify(arrays).call, sides)
     except (TypeError, ValueError) as error:
         raise ParityError(str(error)) from error
     graph.write_bytes(content)

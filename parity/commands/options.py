@@ -5,7 +5,6 @@ from pathlib import Path
 
 from .. import frameworks
 from ..errors import ParityError
-from ..layout import FRAMEWORKS, check_framework
 
 
 def split(values: Sequence[str] | None) -> list[str]:
@@ -32,9 +31,9 @@ def choose_frameworks(values: Sequence[str]) -> tuple[list[str], list[str]]:
         ParityError: for an unknown name, one asked for that is not installed, or where none is installed.
     """
     for value in values:
-        check_framework(value)
-    missing = [name for name in FRAMEWORKS if not frameworks.installed(name)]
-    wanted = [name for name in FRAMEWORKS if not values or name in values]
+        frameworks.check_column(value)
+    missing = [name for name in frameworks.COLUMNS if not frameworks.installed(name)]
+    wanted = [name for name in frameworks.COLUMNS if not values or name in values]
     if absent := [name for name in wanted if name in missing and values]:
         raise ParityError(
             f"{', '.join(absent)} is not installed; `pip install 'attention-parity[{absent[0]}]'` adds it"

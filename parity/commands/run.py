@@ -17,7 +17,7 @@ from ..tasks import CHECKS, DTYPES, FORMS
 from .options import check_writable, choose, choose_frameworks, split
 
 # What a table needs where there is no terminal to measure.
-WIDTH = 110
+WIDTH = 120
 
 
 def run(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import dialects
+from .. import dialects, networks
 from ..errors import ParityError
 from . import atomic, native
 from .contents import Advance, Arrays, Contents, Texts, outgoing
@@ -66,6 +66,10 @@ class Opened:
     def interpret(self, dialect: str | None) -> Checkpoint:
         """The canonical views, under our names where the dialect is known."""
         weights, metadata = native.to_canonical(self.arrays, self.framework, self.metadata)
+        network = networks.translate(weights, dialect)
+        if network is not None:
+            counters = native.rename_counters(metadata, network.paths)
+            return Checkpoint(network.weights, self.framework, networks.NAME, network.call, counters, self.skipped)
         match = dialects.recognise(weights, dialect)
         if match is None:
             return Checkpoint(weights, self.framework, None, None, metadata, self.skipped)

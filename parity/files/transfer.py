@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import dialects
+from .. import dialects, networks
 from ..errors import ParityError
 from . import Opened, native, target_framework
 from .formats import of_target
@@ -31,7 +31,7 @@ def plan(opened: Opened, target: Path, *, to: str | None, dialect: str | None, p
     Raises:
         ParityError: for an unknown framework or dialect, keys that are not its own, a format that cannot hold them.
     """
-    if dialect is not None and dialect != dialects.AS_IS:
+    if dialect not in (None, dialects.AS_IS, networks.NAME):
         system = dialects.find(dialect)
         # Where a system's names are ours, both directions are one.
         if _is_ours(opened):
