@@ -119,7 +119,7 @@ def test_with_none_named_the_installed_ones_run_and_the_missing_are_said(without
     python, env = without_paddle
     done = parity("run", "--case", "SE/1x1", python=python, env=env)
     assert done.returncode == 0, done.stderr
-    assert "torch, flax on cpu" in done.stdout
+    assert "torch, flax, onnx on cpu" in done.stdout
     assert "not installed, so not run: paddle" in done.stdout
 
 

@@ -22,7 +22,7 @@ Trainer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 # Most of the time goes into compiling each operation for each shape, which threads do side by side.
 THREADS = os.cpu_count() or 1
 # Gradients one operation at a time would take minutes to compile, so they are compiled whole, but with little care.
-# Not with level 0: there a maximum compares false with itself computed again, and SEResNet/cbam's gradients are NaN.
+# Not with level 0: its code for SEResNet/cbam's gradients gives NaN, where level 1 and the default give the truth.
 FAST_COMPILATION = {"xla_backend_optimization_level": 1, "xla_llvm_disable_expensive_passes": True}
 KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("convolution", (nnx.Conv,)),
