@@ -14,8 +14,9 @@ from .errors import ParityError
 # Enough draws to know the noise of a single number within a fifth. In float64 its order of magnitude is enough.
 DRAWS = 16
 DRAWS_FLOAT64 = 4
-# Where the step is small against every curve and large against float64's rounding.
-STEP = 1e-7
+# Small against every curve and large against float64's rounding. The shorter ones are for deep networks, where ten
+# thousands of ReLUs leave no longer step without a kink.
+STEPS = (1e-7, 1e-9, 1e-10)
 WITNESS_LIMIT = 1e-5
 DIRECTIONS = 8
 STRETCH = 1000.0
@@ -148,8 +149,8 @@ def gradients(model: reference.Module, drawn: Drawn, ops: Exact, *, train: bool)
 def check_witness(case: Case, model: reference.Module, drawn: Drawn, found: Arrays, *, train: bool) -> None:
     """Compare the gradients with a difference of two outputs, one step either way along a random direction.
 
-    Where a step crosses the kink of a ReLU or a maximum the difference is no derivative, so one direction of DIRECTIONS
-    must agree: wrong gradients agree along none.
+    Where a step crosses the kink of a ReLU or a maximum the difference is no derivative, so one step of STEPS along one
+    direction of DIRECTIONS must agree: wrong gradients agree with none.
 
     Raises:
         ParityError: where they differ.
@@ -163,12 +164,11 @@ def check_witness(case: Case, model: reference.Module, drawn: Drawn, found: Arra
         factors = np.where(np.abs(parts) > share / STRETCH, share / np.maximum(np.abs(parts), share / STRETCH), 1.0)
         direction = {key: factor * way for factor, (key, way) in zip(factors, direction.items(), strict=True)}
         parts = factors * parts
-        difference = (
-            loss_along(model, drawn, direction, STEP, train=train)
-            - loss_along(model, drawn, direction, -STEP, train=train)
-        ) / (2 * STEP)
-        if abs(difference - parts.sum()) <= WITNESS_LIMIT * max(1.0, float(np.linalg.norm(parts))):
-            return
+        for step in STEPS:
+            there, back = (loss_along(model, drawn, direction, way, train=train) for way in (step, -step))
+            difference = (there - back) / (2 * step)
+            if abs(difference - parts.sum()) <= WITNESS_LIMIT * max(1.0, float(np.linalg.norm(parts))):
+                return
     raise ParityError(
         f"{case.name}: the reference's gradient along a direction is {parts.sum():.9g}, "
         f"the difference of its outputs {difference:.9g}"

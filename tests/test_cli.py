@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from parity.cases import CASES
+from parity.cli import app
 
 ROOT = Path(__file__).parent.parent
 
@@ -93,6 +94,14 @@ def test_help_teaches(arguments, words):
     done = parity(*arguments)
     assert done.returncode == 0
     assert words in done.stdout
+
+
+@pytest.mark.parametrize("command", [command.name for command in app.registered_commands])
+def test_every_command_shows_an_example_on_its_own_line(command):
+    done = parity(command, "--help")
+    assert done.returncode == 0
+    assert "\\b" not in done.stdout
+    assert any(line.strip().startswith(f"parity {command}") for line in done.stdout.splitlines())
 
 
 @pytest.fixture(scope="module")

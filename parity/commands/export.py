@@ -22,7 +22,7 @@ def export(
     dialect: Annotated[str | None, typer.Option(help="Whose names are there, as in `parity convert`.")] = None,
     shape: Annotated[str, typer.Option(help="An input's n,c,h,w to trace with; n, h and w stay free.")] = "1,3,224,224",
 ) -> None:
-    r"""Write weights, from whichever framework they come, as an ONNX graph.
+    """Write weights, from whichever framework they come, as an ONNX graph.
 
     \b
     parity export resnet50.pth resnet50.onnx
