@@ -1,5 +1,7 @@
 """The arithmetic that the reference is written in: exact, or with the rounding errors that a precision must make.
 
+Every operation knows how to pull a gradient back through it, in the same arithmetic, so gradients have their noise too.
+
 Arrays are float64 and maps (n, c, h, w). `Exact` computes as float64 does. `Noisy` adds to the result of every
 operation a random error of the size that an honest computation in a format of unit roundoff u makes there:
 
@@ -11,9 +13,13 @@ operation a random error of the size that an honest computation in a format of u
   sum's rounding, the additions err all the same way instead: of deviation u * |m| * B / 8 more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
+
+from .convolution import correlate, correlate_to_input, correlate_to_weight
+from .tape import Tape
 
 # Unit roundoff: the largest relative error of rounding to nearest.
 UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
@@ -22,55 +28,131 @@ UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, 
 BLOCK = 256
 
 Axes = int | tuple[int, ...]
+Bilinear = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-class Exact:
+class Exact(Tape):
     """Float64 as it is."""
 
     def rounded(self, y: np.ndarray) -> np.ndarray:
         """What the result y of an operation becomes."""
         return y
 
+    def total(self, x: np.ndarray, axes: Axes, block: int = BLOCK) -> np.ndarray:
+        """The sum over `axes`, which stay with length 1; kernels add in order within blocks of `block` values."""
+        return x.sum(axes, keepdims=True)
+
+    def products(self, form: Bilinear, a: np.ndarray, b: np.ndarray, terms: int) -> np.ndarray:
+        """form(a, b), of which every value is a sum of `terms` products of a value of a and one of b."""
+        return form(a, b)
+
+    def accumulate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """See `Tape.accumulate`."""
+        return self.rounded(a + b)
+
+    def summed(self, gradient: np.ndarray, operand: np.ndarray | float) -> np.ndarray:
+        """A gradient summed over the axes along which `operand` was broadcast."""
+        shape = np.shape(operand)
+        shape = (1,) * (gradient.ndim - len(shape)) + shape
+        axes = tuple(i for i, side in enumerate(shape) if side < gradient.shape[i])
+        return (self.total(gradient, axes) if axes else gradient).reshape(np.shape(operand))
+
     def add(self, a: np.ndarray, b: np.ndarray | float) -> np.ndarray:
         """a + b."""
-        return self.rounded(a + b)
+        y = self.rounded(a + b)
+        return self.record(y, (a, lambda g: self.summed(g, a)), (b, lambda g: self.summed(g, b)))
 
     def sub(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """a - b."""
-        return self.rounded(a - b)
+        y = self.rounded(a - b)
+        return self.record(y, (a, lambda g: self.summed(g, a)), (b, lambda g: -self.summed(g, b)))
 
     def mul(self, a: np.ndarray, b: np.ndarray | float) -> np.ndarray:
         """a * b."""
-        return self.rounded(a * b)
+        y = self.rounded(a * b)
+        return self.record(
+            y,
+            (a, lambda g: self.summed(self.rounded(g * b), a)),
+            (b, lambda g: self.summed(self.rounded(g * a), b)),
+        )
 
     def div(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """a / b."""
-        return self.rounded(a / b)
+        y = self.rounded(a / b)
+        return self.record(
+            y,
+            (a, lambda g: self.summed(self.rounded(g / b), a)),
+            (b, lambda g: self.summed(self.rounded(-g * self.rounded(y / b)), b)),
+        )
 
     def sqrt(self, x: np.ndarray) -> np.ndarray:
         """The square root."""
-        return self.rounded(np.sqrt(x))
+        y = self.rounded(np.sqrt(x))
+        return self.record(y, (x, lambda g: self.rounded(g / (2 * y))))
 
     def sigmoid(self, x: np.ndarray) -> np.ndarray:
         """1 / (1 + exp(-x)), without overflow."""
         e = self.rounded(np.exp(-np.abs(x)))
-        return self.div(np.where(x < 0, e, 1.0), self.add(e, 1.0))
+        y = self.rounded(np.where(x < 0, e, 1.0) / self.rounded(e + 1.0))
+        return self.record(y, (x, lambda g: self.rounded(g * self.rounded(y * self.rounded(1 - y)))))
 
     def relu(self, x: np.ndarray) -> np.ndarray:
-        """max(x, 0), NaN where x is."""
-        return np.maximum(x, 0.0)
+        """max(x, 0), NaN where x is; its derivative at 0 is 0."""
+        return self.record(np.maximum(x, 0.0), (x, lambda g: g * (x > 0)))
+
+    def clip(self, x: np.ndarray, low: float, high: float) -> np.ndarray:
+        """x cut to [low, high]; its derivative on that closed interval is 1."""
+        return self.record(np.clip(x, low, high), (x, lambda g: g * ((x >= low) & (x <= high))))
 
     def mean(self, x: np.ndarray, axes: Axes) -> np.ndarray:
         """The mean over `axes`, which stay with length 1."""
-        return self.rounded(x.mean(axes, keepdims=True))
+        total = self.total(x, axes)
+        count = x.size // total.size
+        y = self.rounded(total / count)
+        return self.record(y, (x, lambda g: np.broadcast_to(self.rounded(g / count), x.shape)))
+
+    def standardise(self, x: np.ndarray, mean: np.ndarray, var: np.ndarray, epsilon: float) -> np.ndarray:
+        """(x - mean) / sqrt(var + epsilon) for the mean and variance of x over (n, h, w), which are x's too.
+
+        Its gradient is r * (g - mean(g) - y * mean(g * y)), r = 1 / sqrt(var + epsilon), as fused kernels compute it:
+        that takes the mean of y for zero, so an error of `mean` shows in it, as it does not in the gradients of the
+        single operations.
+        """
+        axes = (0, 2, 3)
+        root = self.rounded(np.sqrt(self.rounded(var + epsilon)))
+        y = self.rounded(self.rounded(x - mean) / root)
+
+        def pull(g: np.ndarray) -> np.ndarray:
+            count = x.size // mean.size
+            along_ones = self.rounded(self.total(g, axes) / count)
+            along_y = self.rounded(self.total(self.rounded(g * y), axes) / count)
+            return self.rounded(self.rounded(self.rounded(g - along_ones) - self.rounded(y * along_y)) / root)
+
+        return self.record(y, (x, pull))
 
     def amax(self, x: np.ndarray, axes: Axes) -> np.ndarray:
-        """The maximum over `axes`, which stay with length 1; NaN if there is one."""
-        return x.max(axes, keepdims=True)
+        """The maximum over `axes`, which stay with length 1; NaN if there is one; a tie shares the gradient evenly."""
+        y = x.max(axes, keepdims=True)
+
+        def pull(g: np.ndarray) -> np.ndarray:
+            held = x == y
+            return held * self.rounded(g / held.sum(axes, keepdims=True))
+
+        return self.record(y, (x, pull))
 
     def concat(self, maps: Sequence[np.ndarray]) -> np.ndarray:
         """The maps side by side along c."""
-        return np.concatenate(maps, 1)
+        ends = np.cumsum([0, *(x.shape[1] for x in maps)])
+        pulls = [lambda g, i=i, j=j: g[:, i:j] for i, j in pairwise(ends)]
+        return self.record(np.concatenate(maps, 1), *zip(maps, pulls, strict=True))
+
+    def expand(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """The map x repeated along its axes of length 1 until it has `shape`."""
+        return self.record(np.broadcast_to(x, shape), (x, lambda g: self.summed(g, x)))
+
+    def per_channel(self, x: np.ndarray) -> np.ndarray:
+        """The values x (c) as a map (1, c, 1, 1)."""
+        return self.record(x[None, :, None, None], (x, lambda g: g.ravel()))
 
     def conv2d(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, dilation: int) -> np.ndarray:
         """y[n,o,p,q] = bias[o] + sum over c,i,j of weight[o,c,i,j] * x[n,c,p+(i-k//2)*dilation,q+(j-k//2)*dilation].
@@ -78,55 +160,59 @@ class Exact:
         The kernel's sides are odd and the map is zero outside, so its size is kept.
         """
         y = self.sum_of_products(x, weight, dilation)
-        return y if bias is None else self.add(y, bias[:, None, None])
+        if bias is None:
+            return y
+        # PyTorch's dilated convolution adds the gradients of a whole map in order.
+        map_size = y.shape[2] * y.shape[3]
+        return self.record(
+            self.rounded(y + bias[:, None, None]),
+            (y, lambda g: g),
+            (bias, lambda g: self.total(g, (0, 2, 3), max(BLOCK, map_size)).ravel()),
+        )
 
     def sum_of_products(self, x: np.ndarray, weight: np.ndarray, dilation: int) -> np.ndarray:
         """`conv2d` without its bias."""
-        return _correlate(x, weight, dilation)
+        side = weight.shape[-1]
+        y = self.products(lambda a, b: correlate(a, b, dilation), x, weight, weight[0].size)
+
+        def to_input(g: np.ndarray) -> np.ndarray:
+            return self.products(lambda a, b: correlate_to_input(a, b, dilation), g, weight, weight[:, 0].size)
+
+        def to_weight(g: np.ndarray) -> np.ndarray:
+            terms = g[:, 0].size
+            return self.products(lambda a, b: correlate_to_weight(a, b, side, dilation), g, x, terms)
+
+        return self.record(y, (x, to_input), (weight, to_weight))
 
 
 class Noisy(Exact):
     """Float64 with rounding errors of unit roundoff u drawn at random after every operation."""
 
     def __init__(self, unit_roundoff: float, rng: np.random.Generator) -> None:
+        super().__init__()
         self.unit_roundoff = unit_roundoff
         self.rng = rng
 
     def rounded(self, y: np.ndarray) -> np.ndarray:
         """A result with the error of one operation."""
-        return y * (1 + self.unit_roundoff * self.rng.uniform(-1, 1, y.shape))
+        return y + y * (self.rng.random(y.shape, np.float32) - 0.5) * (2 * self.unit_roundoff)
 
-    def mean(self, x: np.ndarray, axes: Axes) -> np.ndarray:
-        """A mean with the error of its sum and of the division."""
-        y = x.mean(axes, keepdims=True)
-        count = x.size // y.size
-        block = min(count, BLOCK)
+    def total(self, x: np.ndarray, axes: Axes, block: int = BLOCK) -> np.ndarray:
+        """A sum with the errors of its additions."""
+        mean = x.mean(axes, keepdims=True)
+        count = x.size // mean.size
+        block = min(count, block)
         variance = x.var(axes, keepdims=True)
-        walk = np.sqrt((y**2 * block**2 / 3 + variance * block / 2) / (3 * count))
-        equal = variance <= (self.unit_roundoff * block * y) ** 2
-        return self.rounded(y + self.errors(np.where(equal, np.abs(y) * block / 8, walk)))
+        walk = np.sqrt((mean**2 * block**2 / 3 + variance * block / 2) / (3 * count))
+        equal = variance <= (self.unit_roundoff * block * mean) ** 2
+        spread = np.where(equal, np.abs(mean) * block / 8, walk)
+        return count * (mean + self.errors(spread))
 
-    def sum_of_products(self, x: np.ndarray, weight: np.ndarray, dilation: int) -> np.ndarray:
-        """A convolution with the error of its sums."""
-        y = _correlate(x, weight, dilation)
-        terms = max(2, weight[0].size)
-        return self.rounded(y + self.errors(np.sqrt(_correlate(x**2, weight**2, dilation) * np.log2(terms))))
+    def products(self, form: Bilinear, a: np.ndarray, b: np.ndarray, terms: int) -> np.ndarray:
+        """Sums of products with their errors."""
+        spread = np.sqrt(form(a**2, b**2) * np.log2(max(2, terms)))
+        return self.rounded(form(a, b) + self.errors(spread))
 
     def errors(self, spread: np.ndarray) -> np.ndarray:
         """Normal errors of deviation u * spread."""
-        return self.unit_roundoff * spread * self.rng.standard_normal(spread.shape)
-
-
-def _correlate(x: np.ndarray, weight: np.ndarray, dilation: int) -> np.ndarray:
-    n, c, h, w = x.shape
-    o, _, rows, columns = weight.shape
-    top, left = rows // 2 * dilation, columns // 2 * dilation
-    padded = np.pad(x, ((0, 0), (0, 0), (top, top), (left, left)))
-    y = np.zeros((n, o, h * w))
-    for i in range(rows):
-        for j in range(columns):
-            p, q = i * dilation, j * dilation
-            if p + h <= top or p >= top + h or q + w <= left or q >= left + w:
-                continue  # this tap sees only the zeros outside the map
-            y += weight[:, :, i, j] @ padded[:, :, p : p + h, q : q + w].reshape(n, c, h * w)
-    return y.reshape(n, o, h, w)
+        return self.unit_roundoff * spread * self.rng.standard_normal(spread.shape, np.float32)

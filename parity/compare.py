@@ -1,6 +1,7 @@
 """The verdict: how far computed arrays are from the reference's, in which unit, and whether that is too far.
 
-float64 shows that two codes are the same function: the unit is the largest error relative to the largest value. Every
+float64 shows that two codes are the same function: the unit is the largest error relative to the largest value, or to
+the rounding noise of what was summed where that is what is left, as in a gradient that is zero by construction. Every
 other precision is judged by the rounding noise that an honest computation in it must make: the unit is the error's root
 mean square over the noise's, or the largest error over the largest noise, whichever is more. Neither compares with
 anything that a NaN could pass.
@@ -52,6 +53,11 @@ class Verdict:
         """Whether nothing is wrong; an error that is not a number is."""
         return self.error <= self.limit and not self.why
 
+    @property
+    def verdict(self) -> str:
+        """In one word."""
+        return "same" if self.passed else "differs"
+
 
 def judge(computed: Arrays, reference: Arrays, dtype: str, noise: Mapping[str, Noise]) -> Verdict:
     """The verdict over arrays that are to hold what the reference's of the same names do.
@@ -60,7 +66,7 @@ def judge(computed: Arrays, reference: Arrays, dtype: str, noise: Mapping[str, N
         computed: what a framework gave, each array in `dtype`.
         reference: the true values in float64.
         dtype: the precision computed in; float64 is judged relative to the largest value, others in noise units.
-        noise: the noise that this precision must make in each array; not looked at for float64.
+        noise: the noise that this precision must make in each array.
 
     Returns:
         The verdict on the worst array; names, shapes, dtypes and NaN come first.
@@ -72,7 +78,7 @@ def judge(computed: Arrays, reference: Arrays, dtype: str, noise: Mapping[str, N
     errors = {}
     for key, truth in reference.items():
         difference = computed[key].astype(np.float64) - truth
-        errors[key] = relative(difference, truth) if exact else noise_units(difference, noise[key])
+        errors[key] = relative(difference, truth, noise[key]) if exact else noise_units(difference, noise[key])
     worst = max(errors, key=errors.__getitem__)
     error = errors[worst]
     words = "of the largest value" if exact else unit
@@ -80,10 +86,13 @@ def judge(computed: Arrays, reference: Arrays, dtype: str, noise: Mapping[str, N
     return Verdict(error, limit, unit, why)
 
 
-def relative(difference: np.ndarray, truth: np.ndarray) -> float:
-    """The largest absolute difference over the largest absolute true value, or over 1 where that is zero."""
-    largest = float(np.abs(truth).max())
-    return float(np.abs(difference).max()) / (largest or 1.0)
+def relative(difference: np.ndarray, truth: np.ndarray, noise: Noise) -> float:
+    """The largest absolute difference over the largest absolute true value.
+
+    Where float64's own noise is more than that lets through, what counts is the noise, NOISE_LIMIT of it at most.
+    """
+    scale = max(float(np.abs(truth).max()), NOISE_LIMIT * noise.peak / RELATIVE_LIMIT)
+    return _ratio(float(np.abs(difference).max()), scale)
 
 
 def noise_units(difference: np.ndarray, noise: Noise) -> float:

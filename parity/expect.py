@@ -1,6 +1,6 @@
 """What a case must give: the reference's arrays, and the rounding noise that each may carry."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,17 +9,39 @@ from . import reference
 from .arithmetic import UNIT_ROUNDOFF, Exact, Noisy
 from .cases import Case
 from .compare import Noise
+from .errors import ParityError
 
-# Enough draws to know the noise of a single number within a fifth.
+# Enough draws to know the noise of a single number within a fifth. In float64 its order of magnitude is enough.
 DRAWS = 16
+DRAWS_FLOAT64 = 4
+# Where the step is small against every curve and large against float64's rounding.
+STEP = 1e-7
+WITNESS_LIMIT = 1e-5
+DIRECTIONS = 8
+
+Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Expected:
-    """The true output and arrays of a model after one forward pass, and their noise in each precision asked for."""
+    """The true arrays of a check, and the noise of each in the precision that it is computed in."""
 
-    arrays: dict[str, np.ndarray]
-    noise: dict[str, dict[str, Noise]]
+    arrays: Arrays
+    noise: dict[str, Noise]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a case computes on: canonical weights, the input (n, c, h, w) and the cotangent of the output."""
+
+    weights: Arrays
+    x: np.ndarray
+    cotangent: np.ndarray
+
+    def rounded(self, dtype: str) -> "Drawn":
+        """The same numbers as `dtype` holds them."""
+        weights = {key: array.astype(dtype) for key, array in self.weights.items()}
+        return Drawn(weights, self.x.astype(dtype), self.cotangent.astype(dtype))
 
 
 def build(case: Case) -> reference.Module:
@@ -27,23 +49,109 @@ def build(case: Case) -> reference.Module:
     return getattr(reference, case.module)(*case.args, **case.kwargs)
 
 
-def expect(
-    case: Case, weights: Mapping[str, np.ndarray], x: np.ndarray, *, train: bool, dtypes: tuple[str, ...] = ()
-) -> Expected:
-    """Run the reference once exactly, and DRAWS times with the rounding errors of each of `dtypes` but float64."""
-    model = build(case)
+def output_shape(case: Case) -> tuple[int, ...]:
+    """The shape of the case's output."""
+    return build(case)(np.zeros(case.shape), Exact(), train=False).shape
 
-    def run(ops: Exact) -> dict[str, np.ndarray]:
-        reference.set_weights(model, weights)
-        output = model(x.astype(np.float64), ops, train=train)
-        return {"output": output, **reference.get_weights(model)}
+
+def expect(case: Case, drawn: Drawn, dtype: str, checks: tuple[str, ...], *, train: bool) -> dict[str, Expected]:
+    """What the checks "forward" and "gradients" must give in `dtype`.
+
+    The reference runs once exactly, and several times with the rounding errors of `dtype`, always on the weights and
+    the input as `dtype` holds them.
+
+    Raises:
+        ParityError: where the reference's gradients are not those of its own outputs.
+    """
+    model = build(case)
+    drawn = drawn.rounded(dtype)
+
+    def run(ops: Exact) -> dict[str, Arrays]:
+        return {
+            check: forward(model, drawn, ops, train=train)
+            if check == "forward"
+            else gradients(model, drawn, ops, train=train)
+            for check in checks
+        }
 
     truth = run(Exact())
-    noise = {}
-    for dtype in dtypes:
-        if dtype == "float64":
-            continue
-        ops = Noisy(UNIT_ROUNDOFF[dtype], np.random.default_rng(0))
-        draws = [run(ops) for _ in range(DRAWS)]
-        noise[dtype] = {key: Noise.of([draw[key] - value for draw in draws]) for key, value in truth.items()}
-    return Expected(truth, noise)
+    if "gradients" in checks:
+        check_witness(case, model, drawn, truth["gradients"], train=train)
+    noise = measure_noise(truth, dtype, run)
+    return {check: Expected(truth[check], noise[check]) for check in checks}
+
+
+def measure_noise(
+    truth: Mapping[str, Arrays], dtype: str, run: Callable[[Exact], Mapping[str, Arrays]]
+) -> dict[str, dict[str, Noise]]:
+    """The noise in `dtype` of each array of `truth`, from several calls of `run`, which gives the same arrays."""
+    ops = Noisy(UNIT_ROUNDOFF[dtype], np.random.default_rng(0))
+    draws = [run(ops) for _ in range(DRAWS_FLOAT64 if dtype == "float64" else DRAWS)]
+    return {
+        group: {key: Noise.of([draw[group][key] - value for draw in draws]) for key, value in arrays.items()}
+        for group, arrays in truth.items()
+    }
+
+
+def forward(model: reference.Module, drawn: Drawn, ops: Exact, *, train: bool) -> Arrays:
+    """The output, and the model's arrays after it."""
+    reference.set_weights(model, drawn.weights)
+    output = model(drawn.x.astype(np.float64), ops, train=train)
+    return {"output": output, **reference.get_weights(model)}
+
+
+def gradients(model: reference.Module, drawn: Drawn, ops: Exact, *, train: bool) -> Arrays:
+    """The gradient of sum(output * cotangent) with respect to the input and every parameter."""
+    reference.set_weights(model, drawn.weights)
+    x = drawn.x.astype(np.float64)
+    leaves = {"input": x, **reference.parameters(model)}
+    ops.start()
+    output = model(x, ops, train=train)
+    return ops.gradients(output, drawn.cotangent.astype(np.float64), leaves)
+
+
+def check_witness(case: Case, model: reference.Module, drawn: Drawn, found: Arrays, *, train: bool) -> None:
+    """Compare the gradients with a difference of two outputs, one step either way along a random direction.
+
+    Where a step crosses the kink of a ReLU or a maximum the difference is no derivative, so one direction of DIRECTIONS
+    must agree: wrong gradients agree along none.
+
+    Raises:
+        ParityError: where they differ.
+    """
+    rng = np.random.default_rng(0)
+    for _ in range(DIRECTIONS):
+        direction = draw_direction(case, drawn.x, found, rng)
+        parts = [float((gradient * direction[key]).sum()) for key, gradient in found.items()]
+        difference = (
+            loss_along(model, drawn, direction, STEP, train=train)
+            - loss_along(model, drawn, direction, -STEP, train=train)
+        ) / (2 * STEP)
+        if abs(difference - sum(parts)) <= WITNESS_LIMIT * max(1.0, float(np.linalg.norm(parts))):
+            return
+    raise ParityError(
+        f"{case.name}: the reference's gradient along a direction is {sum(parts):.9g}, "
+        f"the difference of its outputs {difference:.9g}"
+    )
+
+
+def draw_direction(case: Case, x: np.ndarray, leaves: Arrays, rng: np.random.Generator) -> Arrays:
+    """A random direction for each leaf.
+
+    An input's equal values move together and zeros stay, because a maximum that several values hold has no derivative
+    along a direction that parts them.
+    """
+    direction = {key: rng.standard_normal(array.shape) for key, array in leaves.items()}
+    if case.input not in ("normal", "offset"):
+        frequency, phase = rng.standard_normal((2, len(x), 1, 1, 1))
+        direction["input"] = x * np.cos(frequency * x + phase)
+    return direction
+
+
+def loss_along(model: reference.Module, drawn: Drawn, direction: Arrays, step: float, *, train: bool) -> float:
+    """sum(output * cotangent) one step from the input and the weights along `direction`."""
+    moved = {key: array.astype(np.float64) for key, array in {**drawn.weights, "input": drawn.x}.items()}
+    for key, way in direction.items():
+        moved[key] = moved[key] + step * way
+    output = forward(model, Drawn(moved, moved.pop("input"), drawn.cotangent), Exact(), train=train)["output"]
+    return float((output * drawn.cotangent.astype(np.float64)).sum())

@@ -71,6 +71,11 @@ def draw_input(case: Case, image: np.ndarray, seed: int) -> np.ndarray:
     raise ParityError(f"{case.name} has the unknown input {case.input!r}")
 
 
+def draw_cotangent(case: Case, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """What the output, of that shape, is multiplied by: the loss of the gradients is sum(output * cotangent)."""
+    return _generator(case, "cotangent", seed).standard_normal(shape, np.float32)
+
+
 def crops(image: np.ndarray, shape: tuple[int, int, int, int]) -> np.ndarray:
     """N windows along the image's diagonal, pixel-unshuffled to c channels: (pixel - 128) / 64 in float32.
 

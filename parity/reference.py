@@ -58,7 +58,7 @@ class BatchNorm(Module):
     def __call__(self, x: np.ndarray, ops: Exact, *, train: bool) -> np.ndarray:
         """See the class."""
         gamma, beta, mean, var = (
-            self.arrays[leaf][None, :, None, None] for leaf in ("weight", "bias", "running_mean", "running_var")
+            ops.per_channel(self.arrays[leaf]) for leaf in ("weight", "bias", "running_mean", "running_var")
         )
         if train:
             count = x.size // x.shape[1]
@@ -69,9 +69,10 @@ class BatchNorm(Module):
             var = ops.mean(ops.mul(deviation, deviation), (0, 2, 3))
             self.track("running_mean", mean, ops)
             self.track("running_var", ops.mul(var, count / (count - 1)), ops)
+            standard = ops.standardise(x, mean, var, EPSILON)
         else:
-            deviation = ops.sub(x, mean)
-        scaled = ops.mul(ops.div(deviation, ops.sqrt(ops.add(var, EPSILON))), gamma)
+            standard = ops.div(ops.sub(x, mean), ops.sqrt(ops.add(var, EPSILON)))
+        scaled = ops.mul(standard, gamma)
         return ops.add(scaled, beta)
 
     def track(self, leaf: str, new: np.ndarray, ops: Exact) -> None:
@@ -106,7 +107,7 @@ class SE(Module):
         y = self.fc2(ops.relu(self.fc1(y, ops, train=train)), ops, train=train)
         if self.gate == "sigmoid":
             return ops.sigmoid(y)
-        return np.clip(ops.add(ops.mul(y, self.slope), 0.5), 0, 1)
+        return ops.clip(ops.add(ops.mul(y, self.slope), 0.5), 0, 1)
 
     def __call__(self, x: np.ndarray, ops: Exact, *, train: bool) -> np.ndarray:
         """See the class."""
@@ -225,7 +226,7 @@ class ASPP(Module):
             raise ValueError(f"train mode can be compared only without dropout, got dropout={self.dropout}")
         maps = [branch(x, ops, train=train) for branch in self.branches]
         pooled = self.pool(ops.mean(x, (2, 3)), ops, train=train)
-        return ops.concat((*maps, np.broadcast_to(pooled, maps[0].shape)))
+        return ops.concat((*maps, ops.expand(pooled, maps[0].shape)))
 
     def __call__(self, x: np.ndarray, ops: Exact, *, train: bool) -> np.ndarray:
         """See the class."""
@@ -262,6 +263,11 @@ def shapes(model: Module) -> dict[str, tuple[int, ...]]:
 def get_weights(model: Module) -> dict[str, np.ndarray]:
     """Every array of the model, by canonical key."""
     return {key: owner.arrays[leaf].copy() for key, owner, leaf in _slots(model)}
+
+
+def parameters(model: Module) -> dict[str, np.ndarray]:
+    """The arrays that are trained, by canonical key: the model's own, not copies."""
+    return {key: owner.arrays[leaf] for key, owner, leaf in _slots(model) if not leaf.startswith("running_")}
 
 
 def set_weights(model: Module, weights: Mapping[str, np.ndarray]) -> None:

@@ -46,7 +46,7 @@ def print_report(report: Report, console: Console, missing: Sequence[str] = ()) 
 def _table(results: Sequence[Result], frameworks: Sequence[str]) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
-        caption="error: the worst of eval and train mode, outputs and running values",
+        caption="error: the worst of all checks in eval and train mode",
         caption_justify="left",
     )
     table.add_column("case", no_wrap=True)

@@ -1,7 +1,8 @@
 """The process that runs one framework: `python -m parity.worker FRAMEWORK FOLDER`.
 
-It reads `job.json` (tasks) and `arrays.safetensors` (inputs and weights) from the folder, writes what it computed to
-`FRAMEWORK.safetensors`, and prints one JSON line for each finished case. It needs NumPy, safetensors and its framework.
+It reads `FRAMEWORK.json` (tasks) and `arrays.safetensors` (inputs and weights) from the folder, writes what it computed
+to `FRAMEWORK.safetensors`, and prints a JSON line for each task that failed and for each case finished. It needs NumPy,
+safetensors and its framework.
 """
 
 import json
@@ -17,7 +18,10 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from . import frameworks
+from .layout import convert
 from .weights import get_weights, set_weights
+
+Arrays = dict[str, np.ndarray]
 
 
 def main(name: str, folder: Path) -> None:
@@ -25,45 +29,51 @@ def main(name: str, folder: Path) -> None:
     report = _take_standard_output()
     framework = frameworks.load(name)
     report({"versions": framework.versions()})
-    job = json.loads((folder / "job.json").read_text())
+    job = json.loads((folder / f"{name}.json").read_text())
     arrays = load_file(folder / "arrays.safetensors")
-    computed: dict[str, np.ndarray] = {}
+    computed: Arrays = {}
 
-    def run_and_report(task: dict[str, Any]) -> None:
-        try:
-            computed.update(run_task(framework, task, arrays))
-            report({"case": task["case"]})
-        except Exception as error:
-            traceback.print_exc()
-            report({"case": task["case"], "error": f"{type(error).__name__}: {error}".splitlines()[0]})
+    def run_case(entry: dict[str, Any]) -> None:
+        for task in entry["tasks"]:
+            try:
+                found = run_task(framework, entry, task, select(arrays, entry["case"]))
+            except Exception as error:
+                traceback.print_exc()
+                report({"case": entry["case"], "task": task["key"], "error": _message(error)})
+            else:
+                computed.update({f"{entry['case']}|{task['key']}|{key}": value for key, value in found.items()})
+        report({"case": entry["case"]})
 
     with ThreadPoolExecutor(framework.THREADS) as pool:
-        list(pool.map(run_and_report, job))
+        list(pool.map(run_case, job))
     save_file(computed, folder / f"{name}.safetensors")
 
 
-def run_task(framework: Any, task: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """One case in every dtype and mode: its outputs, and the model's arrays after them, named by `tensor_name`."""
-    case = task["case"]
-    prefix = f"{case}|weights|"
-    weights = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
-    x = arrays[f"{case}|input"]
-    model = framework.build(task["module"], task["args"], task["kwargs"])
-    computed = {}
-    for dtype in task["dtypes"]:
-        cast = {key: array.astype(dtype) for key, array in weights.items()}
-        for mode in task["modes"]:
-            set_weights(model, cast)
-            output = framework.forward(model, x.astype(dtype), train=mode == "train")
-            computed[tensor_name(case, dtype, mode, "output")] = np.ascontiguousarray(output)
-            for key, array in get_weights(model).items():
-                computed[tensor_name(case, dtype, mode, key)] = array
-    return computed
+def run_task(framework: Any, entry: dict[str, Any], task: dict[str, Any], arrays: Arrays) -> Arrays:
+    """The arrays of one task, by the names that the reference gives them."""
+    dtype, train = task["dtype"], task["mode"] == "train"
+    model = framework.build(entry["module"], entry["args"], entry["kwargs"])
+    set_weights(model, {key: array.astype(dtype) for key, array in select(arrays, "weights").items()})
+    x = arrays["input"].astype(dtype)
+    if task["check"] == "forward":
+        output = framework.forward(model, x, train=train, form=task["form"])
+        return {"output": np.ascontiguousarray(output), **get_weights(model)}
+    cotangent = arrays["cotangent"].astype(dtype)
+    found = framework.gradients(model, x, cotangent, train=train, form=task["form"])
+    gradients = {"input": found.pop("input"), **convert(found, framework.NAME, "torch")}
+    return {key: np.ascontiguousarray(array) for key, array in gradients.items()}
 
 
-def tensor_name(case: str, dtype: str, mode: str, tensor: str) -> str:
-    """What a computed array is called in the file between the processes."""
-    return "|".join((case, dtype, mode, tensor))
+def select(arrays: Arrays, first: str) -> Arrays:
+    """The arrays whose names begin with `first` and a bar, by the rest of their names."""
+    prefix = f"{first}|"
+    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+
+
+def _message(error: Exception) -> str:
+    """The kind of the error and its first line that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" -:")]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
 def _take_standard_output() -> Callable[[dict[str, Any]], object]:

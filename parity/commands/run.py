@@ -12,8 +12,8 @@ from rich.table import Table
 from .. import cases as catalogue
 from ..inputs import default_image, read_image
 from ..report import print_report, to_json
-from ..run import DTYPES
 from ..run import run as compute
+from ..tasks import CHECKS, DTYPES
 from .options import check_writable, choose, choose_frameworks, split
 
 # What a table needs where there is no terminal to measure.
@@ -24,6 +24,7 @@ def run(
     case: Annotated[list[str] | None, typer.Option(help="A case, or a glob such as 'CBAM/*'; repeatable.")] = None,
     framework: Annotated[list[str] | None, typer.Option(help="torch, paddle or flax; repeatable, or a,b.")] = None,
     dtype: Annotated[list[str] | None, typer.Option(help="float64 or float32; repeatable, or a,b.")] = None,
+    check: Annotated[list[str] | None, typer.Option(help="forward or gradients; repeatable, or a,b.")] = None,
     image: Annotated[Path | None, typer.Option(help="Your photograph instead of the one that is built in.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the weights and the drawn inputs.")] = 0,
     json: Annotated[Path | None, typer.Option(help="Write the results to this file too.")] = None,
@@ -40,13 +41,16 @@ def run(
     """
     chosen = catalogue.select(split(case))
     present, missing = choose_frameworks(split(framework))
-    dtypes = choose(split(dtype), DTYPES, "--dtype")
+    dtypes = choose(split(dtype) or DTYPES[:2], DTYPES, "--dtype")
+    checks = choose(split(check) or CHECKS[:1], CHECKS, "--check")
     check_writable(json)
     pixels = read_image(image or default_image())
     console = _console()
     with _progress() as progress:
         task = progress.add_task("computing", total=len(chosen) * (len(present) + 1))
-        report = compute(chosen, present, dtypes, pixels, seed=seed, advance=lambda: progress.advance(task))
+        report = compute(
+            chosen, present, dtypes, pixels, checks=checks, seed=seed, advance=lambda: progress.advance(task)
+        )
     print_report(report, console, missing if not framework else ())
     if json is not None:
         json.write_text(to_json(report))

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import flax
@@ -18,6 +19,8 @@ from ..layout import relayout
 NAME = "flax"
 # Most of the time goes into compiling each operation for each shape, which threads do side by side.
 THREADS = os.cpu_count() or 1
+# Gradients one operation at a time would take minutes to compile, so they are compiled whole, but with little care.
+FAST_COMPILATION = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("convolution", (nnx.Conv,)),
     ("linear", (nnx.Linear,)),
@@ -69,8 +72,27 @@ def reset_counters(model: nnx.Module) -> None:
     """Nothing: Flax counts no batches."""
 
 
-def forward(model: nnx.Module, x: np.ndarray, *, train: bool) -> np.ndarray:
+def forward(model: nnx.Module, x: np.ndarray, *, train: bool, form: str = "eager") -> np.ndarray:
     """The model's output for `x` (n, c, h, w); in train mode its running values move."""
     model.train() if train else model.eval()
     y = model(jnp.asarray(relayout(x, "nchw", "nhwc")))
     return relayout(to_numpy(y), "nhwc", "nchw")
+
+
+def gradients(
+    model: nnx.Module, x: np.ndarray, cotangent: np.ndarray, *, train: bool, form: str = "eager"
+) -> dict[str, np.ndarray]:
+    """The gradients of sum(output * cotangent): of "input", and of each parameter by its native key."""
+    model.train() if train else model.eval()
+    keys = [key for key, _, variable in variables(model) if isinstance(variable, nnx.Param)]
+    graph, parameters, rest = nnx.split(model, nnx.Param, ...)
+
+    @partial(jax.jit, compiler_options=FAST_COMPILATION if form == "eager" else None)
+    def pull(parameters: nnx.State, rest: nnx.State, x: jax.Array, cotangent: jax.Array) -> tuple[nnx.State, jax.Array]:
+        _, pull = jax.vjp(lambda p, x: nnx.merge(graph, p, rest, copy=True)(x), parameters, x)
+        return pull(cotangent)
+
+    x, cotangent = (jnp.asarray(relayout(array, "nchw", "nhwc")) for array in (x, cotangent))
+    found, found_input = pull(parameters, rest, x, cotangent)
+    flat = {".".join(map(str, path)): variable[...] for path, variable in nnx.to_flat_state(found)}
+    return {"input": relayout(to_numpy(found_input), "nhwc", "nchw")} | {key: to_numpy(flat[key]) for key in keys}

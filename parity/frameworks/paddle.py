@@ -60,8 +60,19 @@ def reset_counters(model: nn.Layer) -> None:
     """Nothing: Paddle counts no batches."""
 
 
-def forward(model: nn.Layer, x: np.ndarray, *, train: bool) -> np.ndarray:
+def forward(model: nn.Layer, x: np.ndarray, *, train: bool, form: str = "eager") -> np.ndarray:
     """The model's output for `x` (n, c, h, w); in train mode its running values move."""
     model.train() if train else model.eval()
     with paddle.no_grad():
         return to_numpy(model(paddle.to_tensor(x)))
+
+
+def gradients(
+    model: nn.Layer, x: np.ndarray, cotangent: np.ndarray, *, train: bool, form: str = "eager"
+) -> dict[str, np.ndarray]:
+    """The gradients of sum(output * cotangent): of "input", and of each parameter by its native key."""
+    model.train() if train else model.eval()
+    leaves = {key: tensor for key, _, tensor in variables(model) if not tensor.stop_gradient}
+    leaves = {"input": paddle.to_tensor(x, stop_gradient=False), **leaves}
+    found = paddle.grad(model(leaves["input"]), list(leaves.values()), paddle.to_tensor(cotangent))
+    return {key: to_numpy(gradient) for key, gradient in zip(leaves, found, strict=True)}

@@ -65,8 +65,19 @@ def reset_counters(model: nn.Module) -> None:
             buffer.zero_()
 
 
-def forward(model: nn.Module, x: np.ndarray, *, train: bool) -> np.ndarray:
+def forward(model: nn.Module, x: np.ndarray, *, train: bool, form: str = "eager") -> np.ndarray:
     """The model's output for `x` (n, c, h, w); in train mode its running values move."""
     model.train(train)
     with torch.no_grad():
         return to_numpy(model(torch.from_numpy(x.copy())))
+
+
+def gradients(
+    model: nn.Module, x: np.ndarray, cotangent: np.ndarray, *, train: bool, form: str = "eager"
+) -> dict[str, np.ndarray]:
+    """The gradients of sum(output * cotangent): of "input", and of each parameter by its native key."""
+    model.train(train)
+    leaves = {key: tensor for key, _, tensor in variables(model) if isinstance(tensor, nn.Parameter)}
+    leaves = {"input": torch.from_numpy(x.copy()).requires_grad_(), **leaves}
+    found = torch.autograd.grad(model(leaves["input"]), list(leaves.values()), torch.from_numpy(cotangent.copy()))
+    return {key: to_numpy(gradient) for key, gradient in zip(leaves, found, strict=True)}
