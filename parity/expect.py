@@ -54,8 +54,10 @@ def output_shape(case: Case) -> tuple[int, ...]:
     return build(case)(np.zeros(case.shape), Exact(), train=False).shape
 
 
-def expect(case: Case, drawn: Drawn, dtype: str, checks: tuple[str, ...], *, train: bool) -> dict[str, Expected]:
-    """What the checks "forward" and "gradients" must give in `dtype`.
+def expect(
+    case: Case, drawn: Drawn, dtype: str, checks: tuple[str, ...], *, train: bool, roundoff: float | None = None
+) -> dict[str, Expected]:
+    """What the checks "forward" and "gradients" must give in `dtype`, whose unit `roundoff` is unless another is given.
 
     The reference runs once exactly, and several times with the rounding errors of `dtype`, always on the weights and
     the input as `dtype` holds them.
@@ -77,15 +79,18 @@ def expect(case: Case, drawn: Drawn, dtype: str, checks: tuple[str, ...], *, tra
     truth = run(Exact())
     if "gradients" in checks:
         check_witness(case, model, drawn, truth["gradients"], train=train)
-    noise = measure_noise(truth, dtype, run)
+    noise = measure_noise(truth, dtype, run, roundoff)
     return {check: Expected(truth[check], noise[check]) for check in checks}
 
 
 def measure_noise(
-    truth: Mapping[str, Arrays], dtype: str, run: Callable[[Exact], Mapping[str, Arrays]]
+    truth: Mapping[str, Arrays],
+    dtype: str,
+    run: Callable[[Exact], Mapping[str, Arrays]],
+    roundoff: float | None = None,
 ) -> dict[str, dict[str, Noise]]:
     """The noise in `dtype` of each array of `truth`, from several calls of `run`, which gives the same arrays."""
-    ops = Noisy(UNIT_ROUNDOFF[dtype], np.random.default_rng(0))
+    ops = Noisy(UNIT_ROUNDOFF[dtype] if roundoff is None else roundoff, np.random.default_rng(0))
     draws = [run(ops) for _ in range(DRAWS_FLOAT64 if dtype == "float64" else DRAWS)]
     return {
         group: {key: Noise.of([draw[group][key] - value for draw in draws]) for key, value in arrays.items()}

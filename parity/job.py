@@ -4,52 +4,51 @@ import json
 import os
 import queue
 import subprocess
-import sys
+import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from . import endings, interpreters, switches
+from .backend import Backend
 from .cases import Case
+from .errors import ParityError
 from .expect import Drawn
+from .outcome import Outcome
 from .tasks import Task
 
-LOG_LINES = 5
+# How often a worker is looked at that says nothing.
+TICK = 0.5
 
 
 @dataclass
 class Worker:
-    """A framework's process, what it has said so far, and when it has ended what it computed."""
+    """A framework's process, and what it has given so far."""
 
-    framework: str
+    backend: Backend
     process: subprocess.Popen[str]
     folder: Path
-    versions: dict[str, str] = field(default_factory=dict)
-    errors: dict[tuple[str, str], str] = field(default_factory=dict)
-    computed: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def arrays(self, case: str, task: Task) -> dict[str, np.ndarray]:
-        """What it computed for a task, by name."""
-        prefix = f"{case}|{task.key}|"
-        return {key.removeprefix(prefix): array for key, array in self.computed.items() if key.startswith(prefix)}
-
-    def error(self, case: str, task: Task) -> str:
-        """Why it computed nothing for a task, or an empty string."""
-        return self.errors.get((case, task.key), self.errors.get(("", ""), ""))
+    outcome: Outcome
+    done: bool = False
+    stopped: str = ""
+    heard: float = field(default_factory=time.monotonic)
 
     def collect(self) -> None:
-        """Read what the process wrote; where there is nothing, its last words are the error of every task."""
-        path = self.folder / f"{self.framework}.safetensors"
-        if path.exists():
-            self.computed = load_file(path)
+        """Read what the process wrote; where it did not come to that, how it ended is the error of every task."""
+        framework = self.backend.framework
+        log = self.folder / f"{framework}.log"
+        ending = endings.describe(framework, self.process.returncode, self.stopped, log)
+        if not self.done:
+            self.outcome.errors["", ""] = ending
             return
-        tail = (self.folder / f"{self.framework}.log").read_text(errors="replace").strip().splitlines()[-LOG_LINES:]
-        code = self.process.returncode
-        self.errors["", ""] = f"the {self.framework} process ended with code {code}: {' | '.join(tail)}"
+        self.outcome.computed = load_file(self.folder / f"{framework}.safetensors")
+        if self.process.returncode:
+            self.outcome.notes.append(f"after its last result {ending}")
 
 
 Messages = queue.Queue[tuple[Worker, str | None]]
@@ -57,16 +56,16 @@ Messages = queue.Queue[tuple[Worker, str | None]]
 
 def write_arrays(folder: Path, drawn: Mapping[str, Drawn]) -> None:
     """Write what every process reads."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, item in drawn.items():
         arrays |= {f"{name}|input": item.x, f"{name}|cotangent": item.cotangent}
         arrays |= {f"{name}|weights|{key}": array for key, array in item.weights.items()}
     save_file(arrays, folder / "arrays.safetensors")
 
 
-def write_job(folder: Path, framework: str, tasks: Sequence[tuple[Case, Sequence[Task]]]) -> None:
-    """Write what the process of `framework` is to compute."""
-    job = [
+def write_job(folder: Path, backend: Backend, tasks: Sequence[tuple[Case, Sequence[Task]]]) -> None:
+    """Write what the process of a framework is to compute, and where."""
+    entries = [
         {
             "case": case.name,
             "module": case.module,
@@ -76,21 +75,57 @@ def write_job(folder: Path, framework: str, tasks: Sequence[tuple[Case, Sequence
         }
         for case, todo in tasks
     ]
-    (folder / f"{framework}.json").write_text(json.dumps(job))
+    job = {"backend": asdict(backend), "cases": entries}
+    (folder / f"{backend.framework}.json").write_text(json.dumps(job))
 
 
-def start(framework: str, folder: Path, workers: int, lines: Messages) -> Worker:
-    """Start the process of `framework`, one of so many `workers`; what it says goes to `lines`, None at its end."""
-    with (folder / f"{framework}.log").open("w") as stderr:
+def compute(
+    backends: Sequence[Backend],
+    drawn: Mapping[str, Drawn],
+    tasks: Mapping[str, Sequence[tuple[Case, Sequence[Task]]]],
+    *,
+    meanwhile: Iterable[object] = (),
+    advance: Callable[[], None] = lambda: None,
+    timeout: float | None = None,
+) -> list[Outcome]:
+    """What each backend computes of its framework's tasks, each in a process of its own at the same time.
+
+    The steps of `meanwhile` are taken in this process while the others start and compute; for the rest see `follow`.
+    """
+    lines: Messages = queue.Queue()
+    workers: list[Worker] = []
+    with tempfile.TemporaryDirectory(prefix="parity-") as name:
+        folder = Path(name)
+        write_arrays(folder, drawn)
+        try:
+            for backend in backends:
+                write_job(folder, backend, tasks[backend.framework])
+                workers.append(start(backend, folder, len(backends), lines))
+            running = list(workers)
+            for _ in meanwhile:
+                follow(running, lines, advance, wait=False)
+            follow(running, lines, advance, wait=True, timeout=timeout)
+        finally:
+            for worker in workers:
+                worker.process.kill()
+                worker.process.wait()
+    return [worker.outcome for worker in workers]
+
+
+def start(backend: Backend, folder: Path, workers: int, lines: Messages) -> Worker:
+    """Start the process of a framework, one of so many `workers`; what it says goes to `lines`, None at its end."""
+    with (folder / f"{backend.framework}.log").open("w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "parity.worker", framework, str(folder)],
+            [backend.python, "-m", "parity.worker", backend.framework, str(folder)],
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            env=_environment(workers),
+            errors="replace",
+            env=_environment(backend, folder, workers),
         )
-    worker = Worker(framework, process, folder)
+    worker = Worker(backend, process, folder, Outcome(backend.framework, backend.framework))
 
     def read() -> None:
         assert process.stdout is not None
@@ -103,33 +138,79 @@ def start(framework: str, folder: Path, workers: int, lines: Messages) -> Worker
     return worker
 
 
-def follow(workers: Sequence[Worker], lines: Messages, advance: Callable[[], None]) -> None:
-    """Take in what the workers say until each has ended; `advance` is called for each case finished."""
-    running = len(workers)
+def follow(
+    running: list[Worker], lines: Messages, advance: Callable[[], None], *, wait: bool, timeout: float | None = None
+) -> None:
+    """Take in what the workers say, each leaving `running` at its end; `advance` is called for each case finished.
+
+    Args:
+        running: the workers that have not ended.
+        lines: what they say.
+        advance: called once for each case finished.
+        wait: until all have ended; or else only for what is there.
+        timeout: seconds after which a worker that says nothing is stopped.
+
+    Raises:
+        ParityError: where a worker's device, packages or arithmetic are not what they must be.
+    """
     while running:
-        worker, line = lines.get()
-        if line is None:
-            running -= 1
-            worker.process.wait()
-            worker.collect()
+        try:
+            worker, line = lines.get(timeout=TICK) if wait else lines.get_nowait()
+        except queue.Empty:
+            for silent in [worker for worker in running if _is_silent(worker, timeout)]:
+                silent.stopped = f"said nothing for {timeout:g} seconds (--timeout) and was stopped"
+                silent.process.kill()
+                _end(silent, running)
+            if not wait:
+                return
             continue
-        message: dict[str, Any] = json.loads(line)
-        if "versions" in message:
-            worker.versions |= message["versions"]
-        elif "error" in message:
-            worker.errors[message["case"], message["task"]] = message["error"]
+        if worker not in running:
+            continue
+        worker.heard = time.monotonic()
+        if line is None:
+            _end(worker, running)
         else:
-            advance()
+            _take_in(worker, line, advance)
 
 
-def _environment(workers: int) -> dict[str, str]:
-    """The switches of a worker: the processor alone, float64 in JAX, and a fair share of the cores."""
+def _take_in(worker: Worker, line: str, advance: Callable[[], None]) -> None:
+    try:
+        message = json.loads(line)
+        kind = next(kind for kind in ("ready", "refused", "error", "done", "case") if kind in message)
+    except (ValueError, TypeError, StopIteration):
+        if line.strip() and not worker.outcome.notes:
+            worker.outcome.notes.append(
+                f"the {worker.backend.framework} process printed to standard output: {line.strip()[:200]}"
+            )
+        return
+    if kind == "refused":
+        raise ParityError(message["refused"])
+    if kind == "ready":
+        worker.outcome.facts = message["ready"]
+    elif kind == "error":
+        worker.outcome.errors[message["case"], message["task"]] = message["error"]
+    elif kind == "done":
+        worker.done = True
+    else:
+        advance()
+
+
+def _is_silent(worker: Worker, timeout: float | None) -> bool:
+    return timeout is not None and time.monotonic() - worker.heard > timeout
+
+
+def _end(worker: Worker, running: list[Worker]) -> None:
+    worker.process.wait()
+    worker.collect()
+    running.remove(worker)
+
+
+def _environment(backend: Backend, folder: Path, workers: int) -> dict[str, str]:
+    """A worker's environment: its switches, the path to this package, and a fair share of the cores."""
     threads = max(1, (os.cpu_count() or 1) // workers)
-    switches = {
-        "CUDA_VISIBLE_DEVICES": "",
-        "JAX_PLATFORMS": "cpu",
-        "JAX_ENABLE_X64": "1",
+    return {
+        **switches.environment(backend.framework, backend.device, allow_tf32=backend.allow_tf32),
         "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": interpreters.search_path(folder),
         "PYTHONWARNINGS": "ignore",
     }
-    return {**os.environ, **switches}

@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -19,7 +20,12 @@ def to_json(report: Report) -> str:
         {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
         for row in map(asdict, report.results)
     ]
-    document = {"passed": report.passed, "environment": report.environment, "results": results}
+    document = {
+        "passed": report.passed,
+        "environment": report.environment,
+        "notes": report.notes,
+        "results": results,
+    }
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
@@ -35,12 +41,39 @@ def print_report(report: Report, console: Console, missing: Sequence[str] = ()) 
     cases = len({result.case for result in report.results})
     verdict = ("all the same", "bold green") if report.passed else (f"{failed} checks failed", "bold red")
     console.print(
-        Text.assemble(verdict, f": {cases} cases, {len(report.results)} checks, {', '.join(frameworks)} on cpu"),
+        Text.assemble(verdict, f": {cases} cases, {len(report.results)} checks, {_places(report.results)}"),
         soft_wrap=True,
     )
-    console.print(", ".join(f"{key} {value}" for key, value in report.environment.items()), style="dim", soft_wrap=True)
+    print_environment(report.environment, console)
+    for note in report.notes:
+        console.print(note, style="yellow", soft_wrap=True)
     if missing:
         console.print(f"not installed, so not run: {', '.join(missing)}", style="yellow", soft_wrap=True)
+
+
+def print_environment(environment: Mapping[str, Any], console: Console) -> None:
+    """The versions in a line, then for each framework its device, what its arithmetic measured, and its switches."""
+    backends = environment.get("backends", {})
+    versions = ", ".join(f"{key} {value}" for key, value in environment.items() if key != "backends")
+    console.print(versions, style="dim", soft_wrap=True)
+    for name, facts in backends.items():
+        if facts:
+            device, switches = facts["device"], " ".join(f"{key}={value}" for key, value in facts["switches"].items())
+            measured = f"products within {max(facts['canary'].values()):.2g} u"
+            console.print(
+                f"{name} on {device['id']} ({device.get('name', 'unknown')}): {measured}; {switches}",
+                style="dim",
+                soft_wrap=True,
+                highlight=False,
+            )
+
+
+def _places(results: Sequence[Result]) -> str:
+    """Which framework ran where: `torch, flax on cpu`."""
+    devices: dict[str, dict[str, None]] = {}
+    for result in results:
+        devices.setdefault(result.device, {})[result.framework] = None
+    return "; ".join(f"{', '.join(frameworks)} on {device}" for device, frameworks in devices.items())
 
 
 def _table(results: Sequence[Result], frameworks: Sequence[str]) -> Table:
@@ -71,5 +104,7 @@ def _table(results: Sequence[Result], frameworks: Sequence[str]) -> Table:
 
 
 def _cell(results: Sequence[Result]) -> Text:
+    if not results:
+        return Text("-")
     worst = max(results, key=lambda result: (not result.passed, result.error))
     return Text(f"{worst.error:.2g}", "" if worst.passed else "bold red")

@@ -1,24 +1,27 @@
 """The walk of `parity run`: draw, compute in one process per framework and in the reference, judge."""
 
-import queue
 import sys
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from . import job, reference
+from .arithmetic import UNIT_ROUNDOFF
+from .backend import Backend
+from .canary import TF32_ROUNDOFF
 from .cases import Case
 from .compare import RELATIVE, Verdict, judge
 from .expect import Drawn, Expected, build, expect, output_shape
 from .inputs import draw_cotangent, draw_input, draw_weights
+from .outcome import Outcome
 from .tasks import Task, plan
 
 # By case, precision, mode and check.
 Truth = Mapping[tuple[str, str, str, str], Expected]
+# By framework.
+Plan = Mapping[str, Sequence[tuple[Case, Sequence[Task]]]]
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Report:
 
     results: list[Result]
     environment: dict[str, Any]
+    # What there is to say besides: checks left out with the reason, what a worker printed.
+    notes: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
@@ -60,6 +65,8 @@ def run(
     checks: Sequence[str] = ("forward",),
     forms: Sequence[str] = ("eager",),
     seed: int = 0,
+    backends: Mapping[str, Backend] | None = None,
+    timeout: float | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> Report:
     """Compute every case in every framework and judge it against the reference.
@@ -72,42 +79,68 @@ def run(
         checks: what is compared, of CHECKS.
         forms: how the frameworks execute, of FORMS; a framework takes no notice of the others'.
         seed: of the weights and the inputs that are drawn.
+        backends: where frameworks compute that do not on the processor with this interpreter.
+        timeout: seconds after which a process that says nothing is stopped.
         advance: called once for each case finished in a framework or in the reference.
 
     Returns:
         The results by case, framework, dtype and check.
+
+    Raises:
+        ParityError: where a framework does not have the device, or computes in a lower precision than it is asked to.
     """
+    chosen = [(backends or {}).get(name, Backend(name)) for name in frameworks]
     drawn = {case.name: draw(case, image, seed) for case in cases}
-    tasks = {name: [(case, plan(case, checks, dtypes, forms, name)) for case in cases] for name in frameworks}
-    with tempfile.TemporaryDirectory(prefix="parity-") as name:
-        folder = Path(name)
-        job.write_arrays(folder, drawn)
-        lines: job.Messages = queue.Queue()
-        workers = []
-        try:
-            for framework in frameworks:
-                job.write_job(folder, framework, tasks[framework])
-                workers.append(job.start(framework, folder, len(frameworks), lines))
-            truth = {}
-            for case in cases:
-                truth |= expect_case(case, drawn[case.name], dtypes, checks)
-                advance()
-            job.follow(workers, lines, advance)
-        finally:
-            for worker in workers:
-                worker.process.kill()
-                worker.process.wait()
+    tasks = plan_all(cases, frameworks, checks, dtypes, forms)
+    truth: dict[tuple[str, str, str, str], Expected] = {}
+
+    def expect_all() -> Iterator[None]:
+        for case in cases:
+            truth.update(expect_case(case, drawn[case.name], dtypes, checks, roundoffs(chosen)))
+            advance()
+            yield
+
+    outcomes = job.compute(chosen, drawn, tasks, meanwhile=expect_all(), advance=advance, timeout=timeout)
+    return judge_all(outcomes, tasks, truth, chosen, seed)
+
+
+def plan_all(
+    cases: Sequence[Case], frameworks: Sequence[str], checks: Sequence[str], dtypes: Sequence[str], forms: Sequence[str]
+) -> Plan:
+    """Every framework's tasks, by framework and case."""
+    return {name: [(case, plan(case, checks, dtypes, forms, name)) for case in cases] for name in frameworks}
+
+
+def roundoffs(backends: Sequence[Backend]) -> dict[str, float]:
+    """The unit roundoff that each precision is judged with: float32's is TF32's where TF32 is allowed."""
+    allowed = any(backend.allow_tf32 for backend in backends)
+    return {**UNIT_ROUNDOFF, **({"float32": TF32_ROUNDOFF} if allowed else {})}
+
+
+def judge_all(outcomes: Sequence[Outcome], tasks: Plan, truth: Truth, backends: Sequence[Backend], seed: int) -> Report:
+    """The results by case, framework, dtype and check, and what they were computed with."""
     results = [
-        _judge(worker, case, task, truth)
-        for worker in workers
-        for case, todo in tasks[worker.framework]
+        _judge(outcome, case, task, truth)
+        for outcome in outcomes
+        for case, todo in tasks[outcome.framework]
         for task in todo
+        if not outcome.refusal(task.dtype)
     ]
-    order = {case.name: i for i, case in enumerate(cases)}
+    order = {case.name: i for todo in tasks.values() for i, (case, _) in enumerate(todo)}
     results.sort(key=lambda result: order[result.case])
-    versions = {key: value for worker in workers for key, value in worker.versions.items()}
+    versions = {key: value for outcome in outcomes for key, value in outcome.versions.items()}
     environment = {**versions, "numpy": np.__version__, "python": sys.version.split()[0], "seed": seed}
-    return Report(results, environment)
+    if any(backend.allow_tf32 for backend in backends):
+        environment["float32"] = "as TF32"
+    environment["backends"] = {outcome.name: outcome.facts for outcome in outcomes}
+    dtypes = dict.fromkeys(task.dtype for todo in tasks.values() for _, listed in todo for task in listed)
+    left_out = [
+        f"{dtype} left out in {outcome.name} on {outcome.device}: {outcome.refusal(dtype)}"
+        for outcome in outcomes
+        for dtype in dtypes
+        if outcome.refusal(dtype)
+    ]
+    return Report(results, environment, [*left_out, *(note for outcome in outcomes for note in outcome.notes)])
 
 
 def draw(case: Case, image: np.ndarray, seed: int) -> Drawn:
@@ -116,26 +149,34 @@ def draw(case: Case, image: np.ndarray, seed: int) -> Drawn:
     return Drawn(weights, draw_input(case, image, seed), draw_cotangent(case, output_shape(case), seed))
 
 
-def expect_case(case: Case, drawn: Drawn, dtypes: Sequence[str], checks: Sequence[str]) -> Truth:
+def expect_case(
+    case: Case,
+    drawn: Drawn,
+    dtypes: Sequence[str],
+    checks: Sequence[str],
+    roundoff: Mapping[str, float] = UNIT_ROUNDOFF,
+) -> Truth:
     """What the case must give, by case, precision, mode and check."""
     return {
         (case.name, dtype, mode, check): expected
         for dtype in dtypes
         for mode in case.modes
-        for check, expected in expect(case, drawn, dtype, tuple(checks), train=mode == "train").items()
+        for check, expected in expect(
+            case, drawn, dtype, tuple(checks), train=mode == "train", roundoff=roundoff[dtype]
+        ).items()
     }
 
 
-def _judge(worker: job.Worker, case: Case, task: Task, truth: Truth) -> Result:
-    if error := worker.error(case.name, task):
+def _judge(outcome: Outcome, case: Case, task: Task, truth: Truth) -> Result:
+    if error := outcome.error(case.name, task):
         verdict = Verdict(float("inf"), 0.0, RELATIVE, error)
     else:
         expected = truth[case.name, task.dtype, task.mode, task.check]
-        verdict = judge(worker.arrays(case.name, task), expected.arrays, task.dtype, expected.noise)
+        verdict = judge(outcome.arrays(case.name, task), expected.arrays, task.dtype, expected.noise)
     return Result(
         case.name,
-        worker.framework,
-        "cpu",
+        outcome.name,
+        outcome.device,
         task.dtype,
         task.title,
         **asdict(verdict),

@@ -14,7 +14,8 @@ from ..inputs import default_image, read_image
 from ..report import print_report, to_json
 from ..run import run as compute
 from ..tasks import CHECKS, DTYPES
-from .options import check_writable, choose, choose_frameworks, split
+from .backends import PATIENCE, AllowTF32, Config, Devices, Frameworks, Pythons, Timeout, choose_backends
+from .options import check_writable, choose, split
 
 # What a table needs where there is no terminal to measure.
 WIDTH = 110
@@ -22,11 +23,16 @@ WIDTH = 110
 
 def run(
     case: Annotated[list[str] | None, typer.Option(help="A case, or a glob such as 'CBAM/*'; repeatable.")] = None,
-    framework: Annotated[list[str] | None, typer.Option(help="torch, paddle or flax; repeatable, or a,b.")] = None,
+    framework: Frameworks = None,
     dtype: Annotated[list[str] | None, typer.Option(help="float64 or float32; repeatable, or a,b.")] = None,
     check: Annotated[list[str] | None, typer.Option(help="forward or gradients; repeatable, or a,b.")] = None,
     image: Annotated[Path | None, typer.Option(help="Your photograph instead of the one that is built in.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the weights and the drawn inputs.")] = 0,
+    device: Devices = None,
+    python: Pythons = None,
+    config: Config = None,
+    allow_tf32: AllowTF32 = False,
+    timeout: Timeout = PATIENCE,
     json: Annotated[Path | None, typer.Option(help="Write the results to this file too.")] = None,
 ) -> None:
     """Compare the frameworks with the reference, case by case.
@@ -40,16 +46,24 @@ def run(
     parity run --case 'CBAM/*' --framework torch,flax --image cat.jpg --json result.json
     """
     chosen = catalogue.select(split(case))
-    present, missing = choose_frameworks(split(framework))
+    backends, missing = choose_backends(framework, device, python, config, allow_tf32=allow_tf32)
     dtypes = choose(split(dtype) or DTYPES[:2], DTYPES, "--dtype")
     checks = choose(split(check) or CHECKS[:1], CHECKS, "--check")
     check_writable(json)
     pixels = read_image(image or default_image())
     console = _console()
     with _progress() as progress:
-        task = progress.add_task("computing", total=len(chosen) * (len(present) + 1))
+        task = progress.add_task("computing", total=len(chosen) * (len(backends) + 1))
         report = compute(
-            chosen, present, dtypes, pixels, checks=checks, seed=seed, advance=lambda: progress.advance(task)
+            chosen,
+            [backend.framework for backend in backends],
+            dtypes,
+            pixels,
+            checks=checks,
+            seed=seed,
+            backends={backend.framework: backend for backend in backends},
+            timeout=timeout,
+            advance=lambda: progress.advance(task),
         )
     print_report(report, console, missing if not framework else ())
     if json is not None:

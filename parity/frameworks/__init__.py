@@ -10,12 +10,12 @@ from typing import Any
 
 from ..layout import FRAMEWORKS, check_framework
 
-_PACKAGES = {"torch": ("torch",), "paddle": ("paddle",), "flax": ("jax", "flax")}
+PACKAGES = {"torch": ("torch",), "paddle": ("paddle",), "flax": ("jax", "flax")}
 
 
 def installed(name: str) -> bool:
     """Whether the framework's packages can be found, without importing them."""
-    return all(find_spec(package) is not None for package in _PACKAGES[check_framework(name)])
+    return all(find_spec(package) is not None for package in PACKAGES[check_framework(name)])
 
 
 def load(name: str) -> ModuleType:

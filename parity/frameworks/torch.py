@@ -11,6 +11,8 @@ import torch_impl
 
 NAME = "torch"
 THREADS = 1
+# Where models and inputs are put; `parity.devices` sets it.
+DEVICE = torch.device("cpu")
 KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("convolution", (nn.Conv1d, nn.Conv2d, nn.Conv3d)),
     ("linear", (nn.Linear,)),
@@ -25,7 +27,7 @@ def versions() -> dict[str, str]:
 
 def build(module: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> nn.Module:
     """A new module of torch_impl."""
-    return getattr(torch_impl, module)(*args, **kwargs)
+    return getattr(torch_impl, module)(*args, **kwargs).to(DEVICE)
 
 
 def variables(model: nn.Module) -> Iterator[tuple[str, str | None, Tensor]]:
@@ -51,11 +53,19 @@ def to_numpy(variable: Tensor) -> np.ndarray:
 
 def assign(variable: Tensor, array: np.ndarray) -> None:
     """Put `array`, whose memory the tensor may keep, in place of the tensor's values and dtype."""
+    variable.data = _alias(array).to(variable.device)
+
+
+def tensor(array: np.ndarray) -> Tensor:
+    """A copy of the array on DEVICE."""
+    return _alias(array.copy()).to(DEVICE)
+
+
+def _alias(array: np.ndarray) -> Tensor:
+    """The array as a tensor that shares its memory."""
     if array.dtype.name == "bfloat16":
-        tensor = torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    else:
-        tensor = torch.from_numpy(array)
-    variable.data = tensor.to(variable.device)
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
 
 
 def reset_counters(model: nn.Module) -> None:
@@ -69,7 +79,7 @@ def forward(model: nn.Module, x: np.ndarray, *, train: bool, form: str = "eager"
     """The model's output for `x` (n, c, h, w); in train mode its running values move."""
     model.train(train)
     with torch.no_grad():
-        return to_numpy(model(torch.from_numpy(x.copy())))
+        return to_numpy(model(tensor(x)))
 
 
 def gradients(
@@ -78,6 +88,6 @@ def gradients(
     """The gradients of sum(output * cotangent): of "input", and of each parameter by its native key."""
     model.train(train)
     leaves = {key: tensor for key, _, tensor in variables(model) if isinstance(tensor, nn.Parameter)}
-    leaves = {"input": torch.from_numpy(x.copy()).requires_grad_(), **leaves}
-    found = torch.autograd.grad(model(leaves["input"]), list(leaves.values()), torch.from_numpy(cotangent.copy()))
+    leaves = {"input": tensor(x).requires_grad_(), **leaves}
+    found = torch.autograd.grad(model(leaves["input"]), list(leaves.values()), tensor(cotangent))
     return {key: to_numpy(gradient) for key, gradient in zip(leaves, found, strict=True)}
