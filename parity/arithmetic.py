@@ -104,9 +104,9 @@ class Exact(Tape):
         """x cut to [low, high]; its derivative on that closed interval is 1."""
         return self.record(np.clip(x, low, high), (x, lambda g: g * ((x >= low) & (x <= high))))
 
-    def mean(self, x: np.ndarray, axes: Axes) -> np.ndarray:
-        """The mean over `axes`, which stay with length 1."""
-        total = self.total(x, axes)
+    def mean(self, x: np.ndarray, axes: Axes, block: int = BLOCK) -> np.ndarray:
+        """The mean over `axes`, which stay with length 1; for `block` see `total`."""
+        total = self.total(x, axes, block)
         count = x.size // total.size
         y = self.rounded(total / count)
         return self.record(y, (x, lambda g: np.broadcast_to(self.rounded(g / count), x.shape)))
@@ -139,6 +139,20 @@ class Exact(Tape):
             return held * self.rounded(g / held.sum(axes, keepdims=True))
 
         return self.record(y, (x, pull))
+
+    def cross_entropy(self, x: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """The mean over places of log(sum over c of exp(x)) - x at the place's class, as a map of one value."""
+        count = classes.size
+        shifted = self.rounded(x - x.max(1, keepdims=True))
+        e = self.rounded(np.exp(shifted))
+        total = self.total(e, 1)
+        chosen = np.arange(x.shape[1])[None, :, None, None] == classes[:, None]
+        at_class = (shifted * chosen).sum(1, keepdims=True)
+        losses = self.rounded(self.rounded(np.log(total)) - at_class)
+        y = self.rounded(self.total(losses, (0, 1, 2, 3), block=count) / count)
+        return self.record(
+            y, (x, lambda g: self.rounded(self.rounded(self.rounded(e / total) - chosen) * self.rounded(g / count)))
+        )
 
     def concat(self, maps: Sequence[np.ndarray]) -> np.ndarray:
         """The maps side by side along c."""

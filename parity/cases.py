@@ -95,6 +95,7 @@ CASES: tuple[Case, ...] = (
     Case("ASPP", "1x1", (4, 8), (3, 4, 1, 1), "every branch sees one place", {"dropout": 0.0}),
     Case("ASPP", "integers", (4, 8), (2, 4, 9, 11), "ties at the ReLUs", {"rates": (2, 3), "dropout": 0.0}, "integers"),
     Case("ASPP", "offset", (4, 8), (3, 4, 13, 17), "a variance far below the squared mean", {"rates": (2, 5), "dropout": 0.0}, "offset"),
+    Case("ASPP", "training", (4, 6), (4, 4, 9, 8), "small enough to train", {"rates": (2, 3), "dropout": 0.0}, "normal"),
     Case("ASPP", "batch-1", (4, 8), (1, 4, 13, 17), "one image; train mode refuses it", {"rates": (2, 5)}, modes=("eval",)),
     Case("SE_ASPP", "default", (4, 8), _WIDE, "the whole head, every tap in sight"),
     Case("SE_ASPP", "normal", (4, 8), _WIDE, "the same on values without structure", input="normal"),
@@ -102,6 +103,7 @@ CASES: tuple[Case, ...] = (
     Case("SE_ASPP", "small-map", (4, 8), (2, 4, 7, 5), "rates beyond the map: centre taps alone"),
     Case("SE_ASPP", "integers", (4, 8), (2, 4, 9, 11), "ties at the ReLUs", {"rates": (2, 3)}, "integers"),
     Case("SE_ASPP", "constant", (4, 8), (2, 4, 9, 11), "variance from the border alone", {"rates": (2, 3)}, "constant"),
+    Case("SE_ASPP", "training", (4, 6), (4, 4, 9, 8), "small enough to train, biases in front of batch norms", {"rates": (2, 3)}, "normal"),
     Case("SE_ASPP", "batch-1", (4, 8), (1, 4, 13, 17), "one image; train mode refuses it", {"rates": (2, 5)}, modes=("eval",)),
 )
 # fmt: on

@@ -14,11 +14,15 @@ import numpy as np
 
 RELATIVE = "relative"
 NOISE_UNITS = "noise units"
+DRIFTS = "drifts"
 
 # Two summation orders of the same function differ by about 1e-14 in float64, two functions by 1e-9 and more.
 RELATIVE_LIMIT = 1e-11
 # Honest code measures 0.3 to 3 units, the nearest slip worth the name over 10; see docs/calibration.md.
 NOISE_LIMIT = 5.0
+
+# A drift is how far rounding drives PyTorch's own training, or the reference's with noise where that is more.
+DRIFT_LIMIT = 5.0
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -47,6 +51,7 @@ class Verdict:
     limit: float
     unit: str
     why: str = ""
+    special: str = ""
 
     @property
     def passed(self) -> bool:
@@ -54,12 +59,18 @@ class Verdict:
         return self.error <= self.limit and not self.why
 
     @property
-    def verdict(self) -> str:
-        """In one word."""
-        return "same" if self.passed else "differs"
+    def word(self) -> str:
+        """The verdict in one word: same, differs, or what makes a verdict impossible."""
+        return self.special or ("same" if self.passed else "differs")
 
 
-def judge(computed: Arrays, reference: Arrays, dtype: str, noise: Mapping[str, Noise]) -> Verdict:
+def judge(
+    computed: Arrays,
+    reference: Arrays,
+    dtype: str,
+    noise: Mapping[str, Noise],
+    relative_limit: float = RELATIVE_LIMIT,
+) -> Verdict:
     """The verdict over arrays that are to hold what the reference's of the same names do.
 
     Args:
@@ -67,18 +78,19 @@ def judge(computed: Arrays, reference: Arrays, dtype: str, noise: Mapping[str, N
         reference: the true values in float64.
         dtype: the precision computed in; float64 is judged relative to the largest value, others in noise units.
         noise: the noise that this precision must make in each array.
+        relative_limit: what float64 may be off by.
 
     Returns:
         The verdict on the worst array; names, shapes, dtypes and NaN come first.
     """
     exact = dtype == "float64"
-    unit, limit = (RELATIVE, RELATIVE_LIMIT) if exact else (NOISE_UNITS, NOISE_LIMIT)
+    unit, limit = (RELATIVE, relative_limit) if exact else (NOISE_UNITS, NOISE_LIMIT)
     if why := _structure(computed, reference, dtype):
         return Verdict(float("inf"), limit, unit, why)
     errors = {}
     for key, truth in reference.items():
         difference = computed[key].astype(np.float64) - truth
-        errors[key] = relative(difference, truth, noise[key]) if exact else noise_units(difference, noise[key])
+        errors[key] = relative(difference, truth, noise[key], limit) if exact else noise_units(difference, noise[key])
     worst = max(errors, key=errors.__getitem__)
     error = errors[worst]
     words = "of the largest value" if exact else unit
@@ -86,13 +98,40 @@ def judge(computed: Arrays, reference: Arrays, dtype: str, noise: Mapping[str, N
     return Verdict(error, limit, unit, why)
 
 
-def relative(difference: np.ndarray, truth: np.ndarray, noise: Noise) -> float:
+def judge_drift(
+    computed: Arrays, reference: Arrays, dtype: str, noise: Mapping[str, Noise], witness: Arrays | None
+) -> Verdict:
+    """The verdict over arrays that rounding drives from the reference's: how far, in drifts; the witness is PyTorch."""
+    if why := _structure(computed, reference, dtype):
+        return Verdict(float("inf"), DRIFT_LIMIT, DRIFTS, why)
+    predicted = np.mean([(noise[key].rms / (largest(truth) or 1.0)) ** 2 for key, truth in reference.items()])
+    scale = max(drift(witness, reference) if witness else 0.0, float(np.sqrt(predicted)))
+    error = _ratio(drift(computed, reference), scale)
+    why = "" if error <= DRIFT_LIMIT else f"is {error:.3g} drifts from the reference, at most {DRIFT_LIMIT:.3g} may be"
+    return Verdict(error, DRIFT_LIMIT, DRIFTS, why)
+
+
+def drift(computed: Arrays, reference: Arrays) -> float:
+    """The root mean square over the arrays of each one's error relative to its largest value."""
+    errors = [
+        np.mean(((computed[key].astype(np.float64) - truth) / (largest(truth) or 1.0)) ** 2)
+        for key, truth in reference.items()
+    ]
+    return float(np.sqrt(np.mean(errors)))
+
+
+def relative(difference: np.ndarray, truth: np.ndarray, noise: Noise, limit: float) -> float:
     """The largest absolute difference over the largest absolute true value.
 
     Where float64's own noise is more than that lets through, what counts is the noise, NOISE_LIMIT of it at most.
     """
-    scale = max(float(np.abs(truth).max()), NOISE_LIMIT * noise.peak / RELATIVE_LIMIT)
-    return _ratio(float(np.abs(difference).max()), scale)
+    scale = max(largest(truth), NOISE_LIMIT * noise.peak / limit)
+    return _ratio(largest(difference), scale)
+
+
+def largest(array: np.ndarray) -> float:
+    """The largest absolute value."""
+    return float(np.abs(array).max())
 
 
 def noise_units(difference: np.ndarray, noise: Noise) -> float:

@@ -1,7 +1,7 @@
 """What a case must give: the reference's arrays, and the rounding noise that each may carry."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,10 +24,14 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Expected:
-    """The true arrays of a check, and the noise of each in the precision that it is computed in."""
+    """The true arrays of a check, the noise of each in the precision that it is computed in, and what it cannot decide.
+
+    `undetermined` gives the reason for each array that rounding alone decides.
+    """
 
     arrays: Arrays
     noise: dict[str, Noise]
+    undetermined: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def expect(
     truth = run(Exact())
     if "gradients" in checks:
         check_witness(case, model, drawn, truth["gradients"], train=train)
-    noise = measure_noise(truth, dtype, run, roundoff)
+    noise = measure_noise(truth, dtype, run, roundoff=roundoff)
     return {check: Expected(truth[check], noise[check]) for check in checks}
 
 
@@ -87,11 +91,12 @@ def measure_noise(
     truth: Mapping[str, Arrays],
     dtype: str,
     run: Callable[[Exact], Mapping[str, Arrays]],
+    count: int = DRAWS,
     roundoff: float | None = None,
 ) -> dict[str, dict[str, Noise]]:
-    """The noise in `dtype` of each array of `truth`, from several calls of `run`, which gives the same arrays."""
+    """The noise in `dtype` of each array of `truth`, from `count` calls of `run`, fewer in float64."""
     ops = Noisy(UNIT_ROUNDOFF[dtype] if roundoff is None else roundoff, np.random.default_rng(0))
-    draws = [run(ops) for _ in range(DRAWS_FLOAT64 if dtype == "float64" else DRAWS)]
+    draws = [run(ops) for _ in range(DRAWS_FLOAT64 if dtype == "float64" else count)]
     return {
         group: {key: Noise.of([draw[group][key] - value for draw in draws]) for key, value in arrays.items()}
         for group, arrays in truth.items()

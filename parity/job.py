@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -21,6 +22,7 @@ from .errors import ParityError
 from .expect import Drawn
 from .outcome import Outcome
 from .tasks import Task
+from .training import LOSSES, OPTIMIZERS, STEPS, Lesson
 
 # How often a worker is looked at that says nothing.
 TICK = 0.5
@@ -54,13 +56,20 @@ class Worker:
 Messages = queue.Queue[tuple[Worker, str | None]]
 
 
-def write_arrays(folder: Path, drawn: Mapping[str, Drawn]) -> None:
-    """Write what every process reads."""
+def list_arrays(drawn: Mapping[str, Drawn], lessons: Mapping[str, Lesson]) -> dict[str, np.ndarray]:
+    """What every process reads, by name."""
     arrays: dict[str, np.ndarray] = {}
     for name, item in drawn.items():
         arrays |= {f"{name}|input": item.x, f"{name}|cotangent": item.cotangent}
         arrays |= {f"{name}|weights|{key}": array for key, array in item.weights.items()}
-    save_file(arrays, folder / "arrays.safetensors")
+    for name, lesson in lessons.items():
+        for i in range(STEPS):
+            arrays[f"{name}|lesson|input|{i}"] = lesson.inputs[i]
+            arrays |= {f"{name}|lesson|{loss}|{i}": lesson.targets[loss][i] for loss in LOSSES}
+        for recipe, steps in lesson.synced.items():
+            for i, step in enumerate(steps):
+                arrays |= {f"{name}|synced|{recipe}|{i}|{key}": array for key, array in step.items()}
+    return arrays
 
 
 def write_job(folder: Path, backend: Backend, tasks: Sequence[tuple[Case, Sequence[Task]]]) -> None:
@@ -71,7 +80,7 @@ def write_job(folder: Path, backend: Backend, tasks: Sequence[tuple[Case, Sequen
             "module": case.module,
             "args": case.args,
             "kwargs": dict(case.kwargs),
-            "tasks": [{**asdict(task), "key": task.key} for task in todo],
+            "tasks": [_describe(task) for task in todo],
         }
         for case, todo in tasks
     ]
@@ -79,9 +88,18 @@ def write_job(folder: Path, backend: Backend, tasks: Sequence[tuple[Case, Sequen
     (folder / f"{backend.framework}.json").write_text(json.dumps(job))
 
 
+def _describe(task: Task) -> dict[str, Any]:
+    """A task for a process that knows no optimizer's hyper-parameters."""
+    description = {**asdict(task), "key": task.key}
+    if task.check in ("training", "steps"):
+        optimizer, loss = task.mode.split()
+        description |= {"optimizer": optimizer, "loss": loss, "options": dict(OPTIMIZERS[optimizer]), "steps": STEPS}
+    return description
+
+
 def compute(
     backends: Sequence[Backend],
-    drawn: Mapping[str, Drawn],
+    arrays: Mapping[str, np.ndarray],
     tasks: Mapping[str, Sequence[tuple[Case, Sequence[Task]]]],
     *,
     meanwhile: Iterable[object] = (),
@@ -96,7 +114,7 @@ def compute(
     workers: list[Worker] = []
     with tempfile.TemporaryDirectory(prefix="parity-") as name:
         folder = Path(name)
-        write_arrays(folder, drawn)
+        save_file(dict(arrays), folder / "arrays.safetensors")
         try:
             for backend in backends:
                 write_job(folder, backend, tasks[backend.framework])

@@ -37,6 +37,8 @@ def print_report(report: Report, console: Console, missing: Sequence[str] = ()) 
         if not result.passed:
             where = f"{result.case} in {result.framework}, {result.dtype}, {result.check}"
             console.print(Text.assemble(("FAILED ", "bold red"), f"{where}: {result.why}"), soft_wrap=True)
+    for line, found in _special(report.results).items():
+        console.print(Text(f"{line} ({', '.join(found)})", "yellow"), soft_wrap=True)
     failed = sum(not result.passed for result in report.results)
     cases = len({result.case for result in report.results})
     verdict = ("all the same", "bold green") if report.passed else (f"{failed} checks failed", "bold red")
@@ -76,6 +78,16 @@ def _places(results: Sequence[Result]) -> str:
     return "; ".join(f"{', '.join(frameworks)} on {device}" for device, frameworks in devices.items())
 
 
+def _special(results: Sequence[Result]) -> dict[str, list[str]]:
+    """What could not be judged and why, each reason with the frameworks that it holds in."""
+    lines: dict[str, list[str]] = {}
+    for result in results:
+        if result.verdict not in ("same", "differs"):
+            line = f"{result.verdict.upper()} {result.case}, {result.dtype}, {result.check}: {result.why}"
+            lines.setdefault(line, []).append(result.framework)
+    return lines
+
+
 def _table(results: Sequence[Result], frameworks: Sequence[str]) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -89,15 +101,17 @@ def _table(results: Sequence[Result], frameworks: Sequence[str]) -> Table:
     table.add_column("limit", justify="right", no_wrap=True)
     table.add_column("unit", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    groups: dict[tuple[str, str], list[Result]] = {}
+    groups: dict[tuple[str, str, str], list[Result]] = {}
     for result in results:
-        groups.setdefault((result.case, result.dtype), []).append(result)
+        if result.verdict not in ("same", "differs"):
+            continue
+        groups.setdefault((result.case, result.dtype, result.unit), []).append(result)
     previous = ""
-    for (case, dtype), group in groups.items():
+    for (case, dtype, unit), group in groups.items():
         cells = [_cell([r for r in group if r.framework == framework]) for framework in frameworks]
         passed = all(result.passed for result in group)
         verdict = Text("same", "green") if passed else Text("DIFFERS", "bold red")
-        limit, unit = group[-1].limit, group[-1].unit
+        limit = max(result.limit for result in group)
         table.add_row(case if case != previous else "", dtype, *cells, f"{limit:.2g}", unit, verdict)
         previous = case
     return table
@@ -105,6 +119,6 @@ def _table(results: Sequence[Result], frameworks: Sequence[str]) -> Table:
 
 def _cell(results: Sequence[Result]) -> Text:
     if not results:
-        return Text("-")
+        return Text("-", "dim")
     worst = max(results, key=lambda result: (not result.passed, result.error))
     return Text(f"{worst.error:.2g}", "" if worst.passed else "bold red")

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,12 @@ from .arithmetic import UNIT_ROUNDOFF
 from .backend import Backend
 from .canary import TF32_ROUNDOFF
 from .cases import Case
-from .compare import RELATIVE, Verdict, judge
+from .compare import NOISE_UNITS, RELATIVE, RELATIVE_LIMIT, Verdict, judge, judge_drift
 from .expect import Drawn, Expected, build, expect, output_shape
 from .inputs import draw_cotangent, draw_input, draw_weights
 from .outcome import Outcome
-from .tasks import Task, plan
+from .tasks import Task, is_trained, plan, plan_training
+from .training import TRAINING_LIMIT, Lesson, draw_lesson, expect_training, synchronise
 
 # By case, precision, mode and check.
 Truth = Mapping[tuple[str, str, str, str], Expected]
@@ -92,15 +93,19 @@ def run(
     chosen = [(backends or {}).get(name, Backend(name)) for name in frameworks]
     drawn = {case.name: draw(case, image, seed) for case in cases}
     tasks = plan_all(cases, frameworks, checks, dtypes, forms)
+    lessons = draw_lessons(cases, drawn, checks, seed)
     truth: dict[tuple[str, str, str, str], Expected] = {}
 
     def expect_all() -> Iterator[None]:
         for case in cases:
             truth.update(expect_case(case, drawn[case.name], dtypes, checks, roundoffs(chosen)))
+            if case.name in lessons:
+                truth.update(expect_lesson(case, lessons[case.name], dtypes, roundoffs(chosen)))
             advance()
             yield
 
-    outcomes = job.compute(chosen, drawn, tasks, meanwhile=expect_all(), advance=advance, timeout=timeout)
+    arrays = job.list_arrays(drawn, lessons)
+    outcomes = job.compute(chosen, arrays, tasks, meanwhile=expect_all(), advance=advance, timeout=timeout)
     return judge_all(outcomes, tasks, truth, chosen, seed)
 
 
@@ -119,12 +124,14 @@ def roundoffs(backends: Sequence[Backend]) -> dict[str, float]:
 
 def judge_all(outcomes: Sequence[Outcome], tasks: Plan, truth: Truth, backends: Sequence[Backend], seed: int) -> Report:
     """The results by case, framework, dtype and check, and what they were computed with."""
+    torch = next((outcome for outcome in outcomes if outcome.framework == "torch"), None)
     results = [
-        _judge(outcome, case, task, truth)
+        _result(outcome, case, task, verdict)
         for outcome in outcomes
         for case, todo in tasks[outcome.framework]
         for task in todo
         if not outcome.refusal(task.dtype)
+        for verdict in _judge(outcome, case, task, truth[case.name, task.dtype, task.mode, task.check], torch)
     ]
     order = {case.name: i for todo in tasks.values() for i, (case, _) in enumerate(todo)}
     results.sort(key=lambda result: order[result.case])
@@ -149,6 +156,22 @@ def draw(case: Case, image: np.ndarray, seed: int) -> Drawn:
     return Drawn(weights, draw_input(case, image, seed), draw_cotangent(case, output_shape(case), seed))
 
 
+def draw_lessons(
+    cases: Sequence[Case], drawn: Mapping[str, Drawn], checks: Sequence[str], seed: int
+) -> dict[str, Lesson]:
+    """What each case is trained on, by case, where training is to be checked."""
+    return {
+        case.name: draw_case_lesson(case, drawn[case.name], seed)
+        for case in cases
+        if "training" in checks and is_trained(case)
+    }
+
+
+def draw_case_lesson(case: Case, drawn: Drawn, seed: int) -> Lesson:
+    """What the case is trained on."""
+    return synchronise(case, draw_lesson(case, drawn.weights, drawn.cotangent.shape, seed))
+
+
 def expect_case(
     case: Case,
     drawn: Drawn,
@@ -156,30 +179,68 @@ def expect_case(
     checks: Sequence[str],
     roundoff: Mapping[str, float] = UNIT_ROUNDOFF,
 ) -> Truth:
-    """What the case must give, by case, precision, mode and check."""
+    """What the case must give in one pass, by case, precision, mode and check."""
+    passes = tuple(check for check in checks if check != "training")
     return {
         (case.name, dtype, mode, check): expected
         for dtype in dtypes
         for mode in case.modes
         for check, expected in expect(
-            case, drawn, dtype, tuple(checks), train=mode == "train", roundoff=roundoff[dtype]
+            case, drawn, dtype, passes, train=mode == "train", roundoff=roundoff[dtype]
         ).items()
     }
 
 
-def _judge(outcome: Outcome, case: Case, task: Task, truth: Truth) -> Result:
+def expect_lesson(
+    case: Case, lesson: Lesson, dtypes: Sequence[str], roundoff: Mapping[str, float] = UNIT_ROUNDOFF
+) -> Truth:
+    """What training the case must give, by case, precision, recipe and check."""
+    truth = {}
+    for dtype in dtypes:
+        for task in plan_training(case, dtype):
+            synced = lesson.synced[task.mode] if task.check == "steps" else None
+            truth[case.name, dtype, task.mode, task.check] = expect_training(
+                case, lesson, task.mode, dtype, synced, roundoff[dtype]
+            )
+    return truth
+
+
+def _judge(outcome: Outcome, case: Case, task: Task, expected: Expected, torch: Outcome | None) -> Iterator[Verdict]:
+    """The verdict on what can be decided, and one on the rest where there is any."""
     if error := outcome.error(case.name, task):
-        verdict = Verdict(float("inf"), 0.0, RELATIVE, error)
+        yield failure(outcome.framework, task.dtype, error)
+        return
+    computed, skipped = outcome.arrays(case.name, task), expected.undetermined
+    decided = {key: array for key, array in computed.items() if key not in skipped}
+    truth = {key: array for key, array in expected.arrays.items() if key not in skipped}
+    if task.check == "training" and task.dtype != "float64":
+        witness = torch.arrays(case.name, task) if torch and not torch.error(case.name, task) else None
+        yield judge_drift(decided, truth, task.dtype, expected.noise, witness)
     else:
-        expected = truth[case.name, task.dtype, task.mode, task.check]
-        verdict = judge(outcome.arrays(case.name, task), expected.arrays, task.dtype, expected.noise)
+        limit = TRAINING_LIMIT if task.check == "training" else RELATIVE_LIMIT
+        yield judge(decided, truth, task.dtype, expected.noise, limit)
+    if skipped:
+        names = ", ".join(sorted({key.rpartition("/")[2] for key in skipped}))
+        why = f"{names}: {task.dtype} cannot decide them, {next(iter(skipped.values()))}"
+        yield Verdict(float("nan"), float("nan"), NOISE_UNITS, why, "undetermined")
+
+
+def failure(framework: str, dtype: str, error: str) -> Verdict:
+    """The verdict on a task that raised an error."""
+    return Verdict(float("inf"), 0.0, RELATIVE, error)
+
+
+def _result(outcome: Outcome, case: Case, task: Task, verdict: Verdict) -> Result:
     return Result(
         case.name,
         outcome.name,
         outcome.device,
         task.dtype,
         task.title,
-        **asdict(verdict),
-        verdict=verdict.verdict,
-        passed=verdict.passed,
+        verdict.error,
+        verdict.limit,
+        verdict.unit,
+        verdict.word,
+        verdict.word != "differs",
+        verdict.why,
     )

@@ -32,6 +32,10 @@ class Tape:
         """Forget what was recorded, and record from here."""
         self.steps = []
 
+    def stop(self) -> None:
+        """Forget what was recorded, and record no more."""
+        self.steps = None
+
     def record(self, result: np.ndarray, *operands: tuple[Any, Pull]) -> np.ndarray:
         """Keep one operation and return its result; operands that are plain numbers have no gradient."""
         if self.steps is not None:

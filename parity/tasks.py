@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from . import training
 from .cases import Case
 
-CHECKS = ("forward", "gradients")
+CHECKS = ("forward", "gradients", "training")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 # How a framework executes, and the framework that can; eager is each one's own way, an operation at a time.
 FORMS = {
@@ -40,11 +41,28 @@ class Task:
 
 def plan(case: Case, checks: Iterable[str], dtypes: Iterable[str], forms: Sequence[str], framework: str) -> list[Task]:
     """The tasks of a case in a framework, by precision, check and mode."""
-    return [
-        Task(check, mode, dtype, form)
-        for dtype in dtypes
-        for check in checks
-        for mode in case.modes
-        for form in forms
-        if framework in FORMS[form]
-    ]
+    tasks = []
+    for dtype in dtypes:
+        for check in checks:
+            if check == "training":
+                tasks += plan_training(case, dtype)
+            else:
+                ways = [form for form in forms if framework in FORMS[form]]
+                tasks += [Task(check, mode, dtype, form) for mode in case.modes for form in ways]
+    return tasks
+
+
+def is_trained(case: Case) -> bool:
+    """Whether the case is one of the few that are trained."""
+    return case.name in training.CASES
+
+
+def plan_training(case: Case, dtype: str) -> list[Task]:
+    """One task for each optimizer and loss; in float32 also the same steps each begun at the reference's weights.
+
+    Training in half precision needs float32 master weights, which each framework keeps its own way: it is not compared.
+    """
+    if not is_trained(case) or dtype not in ("float64", "float32"):
+        return []
+    checks = ("training",) if dtype == "float64" else ("training", "steps")
+    return [Task(check, recipe, dtype) for check in checks for recipe in training.RECIPES]

@@ -56,6 +56,8 @@ def run_task(framework: Any, entry: dict[str, Any], task: dict[str, Any], arrays
     dtype, train = task["dtype"], task["mode"] == "train"
     model = framework.build(entry["module"], entry["args"], entry["kwargs"])
     set_weights(model, {key: array.astype(dtype) for key, array in select(arrays, "weights").items()})
+    if task["check"] in ("training", "steps"):
+        return run_training(framework, model, task, arrays)
     x = arrays["input"].astype(dtype)
     if task["check"] == "forward":
         output = framework.forward(model, x, train=train, form=task["form"])
@@ -64,6 +66,22 @@ def run_task(framework: Any, entry: dict[str, Any], task: dict[str, Any], arrays
     found = framework.gradients(model, x, cotangent, train=train, form=task["form"])
     gradients = {"input": found.pop("input"), **convert(found, framework.NAME, "torch")}
     return {key: np.ascontiguousarray(array) for key, array in gradients.items()}
+
+
+def run_training(framework: Any, model: Any, task: dict[str, Any], arrays: Arrays) -> Arrays:
+    """The losses and the arrays after the last step; for the check "steps" those after each, begun at given weights."""
+    loss, dtype, every = task["loss"], task["dtype"], task["check"] == "steps"
+    step = framework.trainer(model, task["optimizer"], loss, task["options"])
+    found, losses = {}, []
+    for i in range(task["steps"]):
+        if every:
+            set_weights(model, select(arrays, f"synced|{task['mode']}|{i}"))
+        target = arrays[f"lesson|{loss}|{i}"]
+        target = target.astype(dtype) if loss == "mse" else target
+        losses.append(step(arrays[f"lesson|input|{i}"].astype(dtype), target).reshape(1))
+        if every:
+            found |= {f"step {i + 1}/{key}": array for key, array in get_weights(model).items()}
+    return {"loss": np.concatenate(losses), **(found or get_weights(model))}
 
 
 def select(arrays: Arrays, first: str) -> Arrays:

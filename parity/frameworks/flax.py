@@ -1,7 +1,7 @@
 """Flax NNX: build a module, list and set its arrays, run it."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,7 @@ import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 
 import flax_impl
@@ -17,6 +18,7 @@ from ..errors import ParityError
 from ..layout import relayout
 
 NAME = "flax"
+Trainer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 # Most of the time goes into compiling each operation for each shape, which threads do side by side.
 THREADS = os.cpu_count() or 1
 # Gradients one operation at a time would take minutes to compile, so they are compiled whole, but with little care.
@@ -96,3 +98,37 @@ def gradients(
     found, found_input = pull(parameters, rest, x, cotangent)
     flat = {".".join(map(str, path)): variable[...] for path, variable in nnx.to_flat_state(found)}
     return {"input": relayout(to_numpy(found_input), "nhwc", "nchw")} | {key: to_numpy(flat[key]) for key in keys}
+
+
+def trainer(model: nnx.Module, optimizer: str, loss: str, options: Mapping[str, float]) -> Trainer:
+    """A function that takes an input and a target, makes one step with Optax's optimizer and gives the loss."""
+    model.train()
+    rate, decay = options["rate"], options["decay"]
+    if optimizer == "adamw":
+        change = optax.adamw(rate, options["beta1"], options["beta2"], options["epsilon"], weight_decay=decay)
+    elif optimizer == "adam":
+        change = optax.adam(rate, options["beta1"], options["beta2"], options["epsilon"])
+    else:
+        change = optax.sgd(rate, options.get("momentum"), nesterov=optimizer == "nesterov")
+    if optimizer != "adamw":
+        change = optax.chain(optax.add_decayed_weights(decay), change)
+    tuner = nnx.Optimizer(model, change, wrt=nnx.Param)
+    criterion = {"mse": optax.squared_error, "cross-entropy": optax.softmax_cross_entropy_with_integer_labels}[loss]
+
+    graph, _ = nnx.split((model, tuner))
+
+    @partial(jax.jit, compiler_options=FAST_COMPILATION)
+    def update(state: nnx.State, x: jax.Array, target: jax.Array) -> tuple[jax.Array, nnx.State]:
+        model, tuner = nnx.merge(graph, state, copy=True)
+        value, gradients = nnx.value_and_grad(lambda model: criterion(model(x), target).mean())(model)
+        tuner.update(model, gradients)
+        return value, nnx.state((model, tuner))
+
+    def step(x: np.ndarray, target: np.ndarray) -> np.ndarray:
+        target = relayout(target, "nchw", "nhwc") if target.ndim == 4 else target
+        x = jnp.asarray(relayout(x, "nchw", "nhwc"))
+        value, state = update(nnx.state((model, tuner)), x, jnp.asarray(target))
+        nnx.update((model, tuner), state)
+        return to_numpy(value)
+
+    return step

@@ -1,16 +1,19 @@
 """Paddle: build a module, list and set its arrays, run it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import paddle
+import paddle.nn.functional as F
 from paddle import Tensor, nn
 from paddle.nn.layer.norm import _BatchNormBase
 
 import paddle_impl
 
 NAME = "paddle"
+Trainer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 THREADS = 1
 KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("convolution", (nn.Conv1D, nn.Conv2D, nn.Conv3D)),
@@ -76,3 +79,29 @@ def gradients(
     leaves = {"input": paddle.to_tensor(x, stop_gradient=False), **leaves}
     found = paddle.grad(model(leaves["input"]), list(leaves.values()), paddle.to_tensor(cotangent))
     return {key: to_numpy(gradient) for key, gradient in zip(leaves, found, strict=True)}
+
+
+def trainer(model: nn.Layer, optimizer: str, loss: str, options: Mapping[str, float]) -> Trainer:
+    """A function that takes an input and a target, makes one step with Paddle's optimizer and gives the loss."""
+    model.train()
+    parameters = model.parameters()
+    rate, decay = options["rate"], options["decay"]
+    if optimizer in ("adam", "adamw"):
+        kind = paddle.optimizer.AdamW if optimizer == "adamw" else paddle.optimizer.Adam
+        beta1, beta2, epsilon = options["beta1"], options["beta2"], options["epsilon"]
+        tuner = kind(rate, beta1, beta2, epsilon, parameters=parameters, weight_decay=decay)
+    elif optimizer == "sgd":
+        tuner = paddle.optimizer.SGD(rate, parameters, weight_decay=decay)
+    else:
+        momentum, nesterov = options["momentum"], optimizer == "nesterov"
+        tuner = paddle.optimizer.Momentum(rate, momentum, parameters, use_nesterov=nesterov, weight_decay=decay)
+    criterion = {"mse": F.mse_loss, "cross-entropy": partial(F.cross_entropy, axis=1)}[loss]
+
+    def step(x: np.ndarray, target: np.ndarray) -> np.ndarray:
+        value = criterion(model(paddle.to_tensor(x)), paddle.to_tensor(target))
+        tuner.clear_grad()
+        value.backward()
+        tuner.step()
+        return to_numpy(value)
+
+    return step

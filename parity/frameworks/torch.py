@@ -1,15 +1,17 @@
 """PyTorch: build a module, list and set its arrays, run it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import torch_impl
 
 NAME = "torch"
+Trainer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 THREADS = 1
 # Where models and inputs are put; `parity.devices` sets it.
 DEVICE = torch.device("cpu")
@@ -91,3 +93,27 @@ def gradients(
     leaves = {"input": tensor(x).requires_grad_(), **leaves}
     found = torch.autograd.grad(model(leaves["input"]), list(leaves.values()), tensor(cotangent))
     return {key: to_numpy(gradient) for key, gradient in zip(leaves, found, strict=True)}
+
+
+def trainer(model: nn.Module, optimizer: str, loss: str, options: Mapping[str, float]) -> Trainer:
+    """A function that takes an input and a target, makes one step with PyTorch's optimizer and gives the loss."""
+    model.train()
+    parameters = list(model.parameters())
+    rate, decay = options["rate"], options["decay"]
+    if optimizer in ("adam", "adamw"):
+        kind = torch.optim.AdamW if optimizer == "adamw" else torch.optim.Adam
+        betas = (options["beta1"], options["beta2"])
+        tuner = kind(parameters, lr=rate, betas=betas, eps=options["epsilon"], weight_decay=decay)
+    else:
+        momentum, nesterov = options.get("momentum", 0.0), optimizer == "nesterov"
+        tuner = torch.optim.SGD(parameters, lr=rate, momentum=momentum, nesterov=nesterov, weight_decay=decay)
+    criterion = {"mse": F.mse_loss, "cross-entropy": F.cross_entropy}[loss]
+
+    def step(x: np.ndarray, target: np.ndarray) -> np.ndarray:
+        value = criterion(model(tensor(x)), tensor(target))
+        tuner.zero_grad()
+        value.backward()
+        tuner.step()
+        return to_numpy(value)
+
+    return step
