@@ -1,0 +1,93 @@
+"""`.pdparams`: the pickle of a dictionary of NumPy arrays, as `paddle.save` writes it; Paddle is not needed.
+
+bfloat16 is stored as the bits in uint16, and every uint16 is bfloat16, for Paddle has no such integers. The metadata
+lies in the table of names, which `paddle.load` drops.
+"""
+
+import mmap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import ml_dtypes
+import numpy as np
+
+from ..errors import ParityError
+from . import limits, pickling
+from .contents import Contents, Outgoing
+from .unpickle import NUMPY, Array, Window, unpickle
+from .wrappers import unwrap
+
+_NAMES = "StructuredToParameterName@@"
+_METADATA = "parity.metadata:"
+_CODES = {"float64": "f8", "float32": "f4", "float16": "f2", "bfloat16": "u2"} | {
+    name: np.dtype(name).str[1:] for name in ("int64", "int32", "int16", "int8", "uint8", "bool")
+}
+
+
+def read(path: Path) -> Contents:
+    """The file's arrays as views of it; see `unpickle` for what is refused."""
+    mapped = limits.open_mapped(path)
+    tree = unpickle(Window(mapped), NUMPY)
+    if not isinstance(tree, dict):
+        raise ParityError(f"a .pdparams must hold a dictionary, got {type(tree).__name__}")
+    names = tree.pop(_NAMES, {})
+    if not isinstance(names, dict):
+        raise ParityError(f"{_NAMES} must be a dictionary")
+    metadata = {
+        key.removeprefix(_METADATA): value
+        for key, value in names.items()
+        if isinstance(key, str) and key.startswith(_METADATA)
+    }
+    arrays, skipped = unwrap(tree, _filled)
+    limits.check_expansion(sum(array.nbytes for array in arrays.values()), len(mapped))
+    return Contents(
+        arrays,
+        limits.check_metadata(metadata),
+        "paddle",
+        skipped,
+        release=lambda: mapped.madvise(mmap.MADV_DONTNEED),
+    )
+
+
+def write(
+    file: BinaryIO,
+    arrays: Mapping[str, Outgoing],
+    metadata: Mapping[str, str],
+    framework: str,
+    advance: Callable[[int], None],
+) -> None:
+    """Write the arrays as NumPy pickles itself, one after another."""
+    file.write(pickling.PROTOCOL_4 + pickling.EMPTY_DICT + pickling.MARK)
+    for key, array in arrays.items():
+        file.write(pickling.text(limits.check_name(key)) + _head(array))
+        array.write(file, advance)
+        file.write(pickling.TUPLE + pickling.BUILD)
+    names = {key: key for key in arrays} | {_METADATA + key: value for key, value in metadata.items()}
+    file.write(pickling.text(_NAMES) + pickling.texts(names) + pickling.SET_ITEMS + pickling.STOP)
+
+
+def _filled(value: Any) -> Any:
+    """What the tree's value is: `paddle.save` writes a tensor in a deeper dictionary as its name and its array."""
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Array):
+        value = value[1]
+    if not isinstance(value, Array):
+        return value
+    if value.array is None:
+        raise ParityError("the pickle has an array that was never filled")
+    return value.array.view(ml_dtypes.bfloat16) if value.array.dtype == np.uint16 else value.array
+
+
+def _head(array: Outgoing) -> bytes:
+    """Everything of an array's pickle up to its bytes, in the names that NumPy 1 and 2 both know."""
+    if array.dtype.name not in _CODES:
+        raise ParityError(f"a .pdparams cannot say {array.dtype}")
+    code = _CODES[array.dtype.name]
+    order = pickling.text("|" if code in ("i1", "u1", "b1") else "<")
+    unused = pickling.NONE * 3 + pickling.integer(-1) * 2 + pickling.integer(0)
+    dtype = pickling.call("numpy", "dtype", pickling.text(code), pickling.FALSE, pickling.TRUE)
+    dtype += pickling.pack(pickling.integer(3), order, unused) + pickling.BUILD
+    empty = pickling.sizes((0,)), pickling.binary(1) + b"b"
+    made = pickling.call("numpy.core.multiarray", "_reconstruct", pickling.name("numpy", "ndarray"), *empty)
+    state = pickling.integer(1) + pickling.sizes(array.shape) + dtype + pickling.FALSE
+    return made + pickling.MARK + state + pickling.binary(array.nbytes)
