@@ -130,7 +130,7 @@ def recognise(weights: Mapping[str, np.ndarray], dialect: str | None) -> Match |
         nearest = max(matches, key=lambda each: each.score)
         if dialect is None:
             _hint_at_prefix(weights)
-        if dialect is None and nearest.score < _NEAR:
+        if dialect is None and nearest.score <= _NEAR:
             return None
         raise ParityError(_explain(nearest))
     if len({(tuple(each.paths.items()), tuple(_forms(each))) for each in complete}) > 1:

@@ -65,7 +65,9 @@ def write(directory: Path, arrays: Mapping[str, Outgoing], metadata: Mapping[str
 
 
 def _tree(arrays: Mapping[str, np.ndarray]) -> dict[Any, Any]:
-    for name in arrays:
+    for name, array in arrays.items():
+        if array.size == 0:
+            raise ParityError(f"an Orbax checkpoint can hold no array without values, got {name} {array.shape}")
         if "/" in name or "" in name.split("."):
             raise ParityError(f"an Orbax checkpoint cannot hold the name {name!a}")
     return _integers(nest(arrays))

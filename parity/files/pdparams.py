@@ -1,7 +1,7 @@
 """`.pdparams`: the pickle of a dictionary of NumPy arrays, as `paddle.save` writes it; Paddle is not needed.
 
 bfloat16 is stored as the bits in uint16, and every uint16 is bfloat16, for Paddle has no such integers. The metadata
-lies in the table of names, which `paddle.load` drops.
+is a second pickle behind the first, where `paddle.load` does not look.
 """
 
 import mmap
@@ -19,7 +19,6 @@ from .unpickle import NUMPY, Array, Window, unpickle
 from .wrappers import unwrap
 
 _NAMES = "StructuredToParameterName@@"
-_METADATA = "parity.metadata:"
 _CODES = {"float64": "f8", "float32": "f4", "float16": "f2", "bfloat16": "u2"} | {
     name: np.dtype(name).str[1:] for name in ("int64", "int32", "int16", "int8", "uint8", "bool")
 }
@@ -28,22 +27,17 @@ _CODES = {"float64": "f8", "float32": "f4", "float16": "f2", "bfloat16": "u2"} |
 def read(path: Path) -> Contents:
     """The file's arrays as views of it; see `unpickle` for what is refused."""
     mapped = limits.open_mapped(path)
-    tree = unpickle(Window(mapped), NUMPY)
+    window = Window(mapped)
+    tree = unpickle(window, NUMPY)
     if not isinstance(tree, dict):
         raise ParityError(f"a .pdparams must hold a dictionary, got {type(tree).__name__}")
-    names = tree.pop(_NAMES, {})
-    if not isinstance(names, dict):
-        raise ParityError(f"{_NAMES} must be a dictionary")
-    metadata = {
-        key.removeprefix(_METADATA): value
-        for key, value in names.items()
-        if isinstance(key, str) and key.startswith(_METADATA)
-    }
+    metadata = limits.check_metadata(unpickle(window, {})) if window.position < len(mapped) else {}
+    tree.pop(_NAMES, None)
     arrays, skipped = unwrap(tree, _filled)
     limits.check_expansion(sum(array.nbytes for array in arrays.values()), len(mapped))
     return Contents(
         arrays,
-        limits.check_metadata(metadata),
+        metadata,
         "paddle",
         skipped,
         release=lambda: mapped.madvise(mmap.MADV_DONTNEED),
@@ -63,8 +57,10 @@ def write(
         file.write(pickling.text(limits.check_name(key)) + _head(array))
         array.write(file, advance)
         file.write(pickling.TUPLE + pickling.BUILD)
-    names = {key: key for key in arrays} | {_METADATA + key: value for key, value in metadata.items()}
-    file.write(pickling.text(_NAMES) + pickling.texts(names) + pickling.SET_ITEMS + pickling.STOP)
+    names = pickling.texts({key: key for key in arrays})
+    file.write(pickling.text(_NAMES) + names + pickling.SET_ITEMS + pickling.STOP)
+    if metadata:
+        file.write(pickling.PROTOCOL_4 + pickling.texts(dict(metadata)) + pickling.STOP)
 
 
 def _filled(value: Any) -> Any:
