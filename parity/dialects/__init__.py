@@ -15,7 +15,7 @@ Rules speak of canonical arrays, so that one file of rules serves a system's wei
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -76,11 +76,21 @@ def known() -> dict[str, Dialect]:
 
 
 def find(name: str) -> Dialect:
-    """The dialect of that name, or of that file of rules.
+    """The dialect of that name, or of that file of rules; of one of its modules alone where `:MODULE` follows.
 
     Raises:
-        ParityError: for a name that is neither, and for a file that is no set of rules.
+        ParityError: for a name that is neither, a module that it does not have, and a file that is no set of rules.
     """
+    name, colon, module = name.rpartition(":") if ":" in name else (name, "", "")
+    system = _find(name)
+    if not colon:
+        return system
+    if module not in system.modules:
+        raise ParityError(f"{name} has the modules {', '.join(system.modules)}, got {module!a}")
+    return replace(system, modules={module: system.modules[module]})
+
+
+def _find(name: str) -> Dialect:
     if name in known():
         return known()[name]
     path = Path(name)
@@ -133,10 +143,7 @@ def recognise(weights: Mapping[str, np.ndarray], dialect: str | None) -> Match |
         if dialect is None and nearest.score <= _NEAR:
             return None
         raise ParityError(_explain(nearest))
-    if len({(tuple(each.paths.items()), tuple(_forms(each))) for each in complete}) > 1:
-        names = ", ".join(f"{each.dialect} ({each.module})" for each in complete)
-        raise ParityError(f"its keys could be of {names}; give --dialect (dialect=...)")
-    return complete[0]
+    return _one_of(complete)
 
 
 def match(weights: Mapping[str, np.ndarray], dialect: Dialect, module: str, *, outward: bool = False) -> Match:
@@ -170,7 +177,8 @@ def match(weights: Mapping[str, np.ndarray], dialect: Dialect, module: str, *, o
         {layer: rule for layer, (rule, _) in found.items()},
         tuple(layer for layer in layers if layer not in found),
         tuple(missing),
-        len(found) / max(len(layers) + len(missing), 1),
+        sum("optional" not in rule.words for rule, _ in found.values())
+        / max(len(layers), len(found) + len(missing), 1),
     )
 
 
@@ -218,10 +226,18 @@ def translate_outward(weights: Mapping[str, np.ndarray], dialect: Dialect) -> Ma
         ParityError: where they are not those of a module that the system has.
     """
     matches = [match(weights, dialect, module, outward=True) for module in dialect.modules]
-    best = max(matches, key=lambda each: (each.complete, each.score))
-    if not best.complete:
-        raise ParityError(_explain(best))
-    return best
+    complete = [each for each in matches if each.complete]
+    if not complete:
+        raise ParityError(_explain(max(matches, key=lambda each: each.score)))
+    return _one_of(complete)
+
+
+def _one_of(matches: list[Match]) -> Match:
+    """The first, if all come to the same."""
+    if len({(tuple(each.paths.items()), tuple(_forms(each))) for each in matches}) > 1:
+        names = ", ".join(f"{each.dialect}:{each.module}" for each in matches)
+        raise ParityError(f"its keys fit {names}, which differ; give --dialect with one of these (dialect=...)")
+    return matches[0]
 
 
 def _rule(name: str, theirs: str, line: str) -> Rule:

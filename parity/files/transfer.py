@@ -1,6 +1,5 @@
 """What a file becomes in another format, framework or naming, before anything is written."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +33,8 @@ def plan(opened: Opened, target: Path, *, to: str | None, dialect: str | None, p
     """
     if dialect is not None and dialect != dialects.AS_IS:
         system = dialects.find(dialect)
-        if _is_ours(opened, system):
+        # Where a system's names are ours, both directions are one.
+        if _is_ours(opened):
             return _outward(opened, target, to, system, prefix)
     opened = opened.below(prefix)
     framework = target_framework(target, to or _kept(target, opened.framework))
@@ -65,16 +65,13 @@ def _outward(opened: Opened, target: Path, to: str | None, system: dialects.Dial
     return Moved(arrays, framework, metadata, opened.skipped, f"names for {match.dialect} ({match.module})")
 
 
-def _is_ours(opened: Opened, system: dialects.Dialect) -> bool:
-    """Whether the file has our names and not the system's."""
+def _is_ours(opened: Opened) -> bool:
+    """Whether the file has the names of one of our modules."""
     if not _is_known(opened):
         return False
     weights, _ = native.to_canonical(opened.arrays, opened.framework, opened.metadata)
-    return _speaks(weights, dialects.find(dialects.OURS)) and not _speaks(weights, system)
-
-
-def _speaks(weights: Mapping[str, np.ndarray], system: dialects.Dialect) -> bool:
-    return any(dialects.match(weights, system, module).complete for module in system.modules)
+    ours = dialects.find(dialects.OURS)
+    return any(dialects.match(weights, ours, module).complete for module in ours.modules)
 
 
 def _is_known(opened: Opened) -> bool:
