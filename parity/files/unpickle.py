@@ -18,6 +18,7 @@ from . import limits
 
 MAX_STEPS = 500_000
 MAX_TEXT = 1 << 20
+MAX_INDEX = 1 << 31
 _MARK = object()
 _OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
 
@@ -275,16 +276,16 @@ class _Machine:
         if len(items) % 2:
             raise ParityError("the pickle has a key without a value")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # A tuple of tuples of tuples takes for ever to hash.
-            if type(key) not in (str, int):
-                raise ParityError(f"a dictionary's key must be text or an integer, got {type(key).__name__}")
+            # A tuple of tuples of tuples takes for ever to hash, and large integers can all have one hash.
+            if type(key) is not str and not (type(key) is int and abs(key) < MAX_INDEX):
+                raise ParityError(f"a dictionary's key must be text or a small integer, got {type(key).__name__}")
             if key in target:
                 raise ParityError(f"{str(key)[:100]!a} is in a dictionary twice")
             target[key] = value
 
     def do_PUT(self, index: int) -> None:
-        if not self.stack:
-            raise ParityError("the pickle takes from an empty stack")
+        if not self.stack or not 0 <= index < MAX_INDEX:
+            raise ParityError("the pickle puts what it does not have, or where it may not, into its memo")
         self.memo[index] = self.stack[-1]
 
     do_BINPUT = do_LONG_BINPUT = do_PUT

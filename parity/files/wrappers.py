@@ -19,18 +19,8 @@ def unwrap(tree: Mapping[Any, Any], leaf: Callable[[Any], Any]) -> tuple[dict[st
         tree: nested dictionaries.
         leaf: makes an array of each value that stands for one.
     """
-    filled = _fill(tree, leaf)
-    if not any(isinstance(value, np.ndarray) for value in filled.values()):
-        for name in _WRAPPERS:
-            if isinstance(filled.get(name), dict):
-                arrays, skipped = flatten(filled[name])
-                return arrays, (*skipped, *(limits.check_name(str(key)) for key in filled if key != name))
-    return flatten(filled)
-
-
-def _fill(tree: Mapping[Any, Any], leaf: Callable[[Any], Any], depth: int = 0) -> dict[Any, Any]:
-    if depth > limits.MAX_DEPTH:
-        return dict(tree)  # flatten refuses it
-    return {
-        key: _fill(value, leaf, depth + 1) if isinstance(value, dict) else leaf(value) for key, value in tree.items()
-    }
+    branch = next((tree[name] for name in _WRAPPERS if isinstance(tree.get(name), dict)), None)
+    if branch is None or any(isinstance(leaf(value), np.ndarray) for value in tree.values()):
+        return flatten(tree, leaf)
+    arrays, skipped = flatten(branch, leaf)
+    return arrays, (*skipped, *(limits.check_name(str(key)) for key in tree if tree[key] is not branch))
