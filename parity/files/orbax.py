@@ -59,9 +59,13 @@ def write(directory: Path, arrays: Mapping[str, Outgoing], metadata: Mapping[str
     except ImportError as error:
         raise ParityError("an Orbax checkpoint needs Orbax: pip install attention-parity[flax]") from error
     tree = _tree({name: array.whole() for name, array in arrays.items()})
-    with checkpoint.StandardCheckpointer() as checkpointer:
-        checkpointer.save(directory, tree, custom_metadata=dict(metadata))
-        checkpointer.wait_until_finished()
+    try:
+        with checkpoint.StandardCheckpointer() as checkpointer:
+            checkpointer.save(directory, tree, custom_metadata=dict(metadata))
+            checkpointer.wait_until_finished()
+    except Exception as error:
+        # Orbax hands on what its storage says, a full disk too, as errors of many types.
+        raise OSError(str(error)[-300:]) from error
 
 
 def _tree(arrays: Mapping[str, np.ndarray]) -> dict[Any, Any]:

@@ -96,7 +96,10 @@ def _header(mapped: mmap.mmap) -> tuple[dict[str, Any], int]:
         raise ParityError(f"the header must have at most {limits.MAX_HEADER} bytes, got {length}")
     if 8 + length > len(mapped):
         raise ParityError(f"the header must end within the file of {len(mapped)} bytes, got {length} bytes of header")
-    header = json.loads(mapped[8 : 8 + length].decode(), object_pairs_hook=_unique)
+    text = mapped[8 : 8 + length]
+    # Before it is parsed, because ten megabytes of `[]` are a second and hundreds of megabytes of lists.
+    limits.check_count(max(text.count(b"{") - 2, text.count(b"[") // 2, text.count(b'"') // 16))
+    header = json.loads(text.decode(), object_pairs_hook=_unique)
     if not isinstance(header, dict):
         raise ParityError("the header must be a JSON object")
     return header, 8 + length

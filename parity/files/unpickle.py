@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import ParityError
 from . import limits
 
-MAX_STEPS = 500_000
+MAX_STEPS = 300_000
 MAX_TEXT = 1 << 20
 MAX_INDEX = 1 << 31
 _MARK = object()
@@ -321,7 +321,10 @@ class _Machine:
         call = self.calls.get(name) if isinstance(name, Name) else None
         if call is None or not isinstance(args, tuple):
             raise ParityError("the pickle calls what is not to be called")
-        self.push(call(*args))
+        try:
+            self.push(call(*args))
+        except TypeError as error:
+            raise ParityError(f"the pickle calls {name.name} with other arguments than weights need") from error
 
     def do_BUILD(self, _: None) -> None:
         state = self.pop()
