@@ -85,12 +85,13 @@ def _difference(key: str, a: np.ndarray, b: np.ndarray, advance: Any) -> Differe
     values, largest = 0, 0.0
     for x, y in zip(slabs(a), slabs(b), strict=True) if a.dtype == b.dtype else ():
         advance(x.nbytes)
-        if np.array_equal(x.reshape(-1).view(np.uint8), y.reshape(-1).view(np.uint8)):
+        bits = f"u{x.dtype.itemsize}"
+        differs = x.reshape(-1).view(bits) != y.reshape(-1).view(bits)
+        if not differs.any():
             continue
-        bits = f"V{x.dtype.itemsize}"
-        values += int(np.count_nonzero(x.reshape(-1).view(bits) != y.reshape(-1).view(bits)))
+        values += int(np.count_nonzero(differs))
         with np.errstate(all="ignore"):
-            gap = np.abs(x.astype(np.float64) - y.astype(np.float64))
+            gap = np.abs(x.reshape(-1)[differs].astype(np.float64) - y.reshape(-1)[differs].astype(np.float64))
         largest = max(largest, float(np.nan_to_num(gap, nan=np.inf).max()))
     if a.dtype != b.dtype:
         return Difference(key, f"dtype {a.dtype} and {b.dtype}")

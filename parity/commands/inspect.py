@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..files import FRAMEWORKS, about, open_file
+from ..files import FRAMEWORKS, about, open_file, printable
 from ..files.contents import Outgoing
 from .progress import progress, releasing
 
@@ -83,6 +83,6 @@ def _show(report: dict[str, Any]) -> None:
         table.add_row(*map(Text, row))
     console.print(table)
     for key, value in report["metadata"].items():
-        console.print(Text(f"{key}: {value[:200]}".encode("ascii", "backslashreplace").decode()))
+        console.print(Text(printable(f"{key}: {value[:200]}")))
     if report["skipped"]:
         console.print(Text(f"also there: {', '.join(report['skipped'][:20])}"))

@@ -181,8 +181,12 @@ def about(path: str | PathLike[str]) -> Iterator[None]:
     try:
         yield
     except ParityError as error:
-        message = f"{path}: {error}".replace("\n", " ")
-        raise ParityError("".join(c if c.isprintable() else "?" for c in message)) from error
+        raise ParityError(printable(f"{path}: {error}")) from error
+
+
+def printable(text: str) -> str:
+    """The text on one line, without what would command a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text.replace("\n", " "))
 
 
 def target_framework(path: Path, framework: str | None) -> str:

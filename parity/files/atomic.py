@@ -3,17 +3,21 @@
 import ctypes
 import errno
 import fcntl
+import io
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ..errors import ParityError
 
 # What a killed write can leave beside its target where the file system has no unnamed files; the next write clears it.
 SUFFIX = ".parity-tmp"
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_FLOW = 64 << 20
+_WRITE = 2  # sync_file_range's SYNC_FILE_RANGE_WRITE
 _EXCHANGE = 2  # renameat2's RENAME_EXCHANGE
 _AT_FDCWD = -100
 
@@ -33,7 +37,7 @@ def write_file(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
         _clear(target)
         descriptor, temporary = _create(target)
         try:
-            with os.fdopen(descriptor, "w+b") as file:
+            with io.BufferedRandom(_Flowing(descriptor, "w+b")) as file:
                 yield file
                 file.flush()
                 if target.exists():
@@ -93,6 +97,23 @@ def _target(path: Path, force: bool) -> Path:
     return target
 
 
+class _Flowing(io.FileIO):
+    """A file whose bytes go to the disk while more are written, so that the sync at the end has little left to do."""
+
+    flowed = 0
+
+    def write(self, data: Any) -> int:
+        count = super().write(data)
+        position = self.tell()
+        if position - self.flowed >= _FLOW:
+            # A hint: where the system does not know it, or refuses, the sync at the end does all.
+            getattr(_LIBC, "sync_file_range", lambda *_: None)(
+                self.fileno(), ctypes.c_int64(self.flowed), ctypes.c_int64(position - self.flowed), _WRITE
+            )
+            self.flowed = position
+        return count
+
+
 def _temporary(target: Path) -> Path:
     return target.with_name(f".{target.name[:100]}.{os.getpid()}{SUFFIX}")
 
@@ -140,8 +161,7 @@ def _escaped(name: str) -> str:
 
 def _exchange(new: Path, old: Path) -> None:
     """Swap two directories in one step, so that at every moment one whole one has the name."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.renameat2(_AT_FDCWD, bytes(new), _AT_FDCWD, bytes(old), _EXCHANGE) != 0:
+    if _LIBC.renameat2(_AT_FDCWD, bytes(new), _AT_FDCWD, bytes(old), _EXCHANGE) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
 

@@ -110,7 +110,10 @@ def _counters(metadata: Mapping[str, str], canonical: Iterable[str]) -> dict[str
 
 def _parse(metadata: Mapping[str, str]) -> dict[str, Any]:
     """The counters by their layer: each an integer, or one in a list."""
-    found = json.loads(metadata.get(COUNTER, "{}"))
+    try:
+        found = json.loads(metadata.get(COUNTER, "{}"))
+    except (ValueError, RecursionError) as error:
+        raise ParityError(f"the metadata {COUNTER} must be JSON: {error}") from error
     if not isinstance(found, dict):
         raise ParityError(f"the metadata {COUNTER} must be a JSON object")
     for value in found.values():

@@ -160,11 +160,20 @@ def unpickle(window: Window, calls: Calls, persistent: Callable[[Any], Any] | No
             )
         if "BINBYTES" in opcode.name:
             window.limit = len(window.data)
-        argument = opcode.arg.reader(window) if opcode.arg else None
+        argument = _argument(opcode, window)
         if opcode.name == "STOP":
             return machine.pop()
         getattr(machine, f"do_{opcode.name}")(argument)
     raise ParityError(f"the pickle takes more than {MAX_STEPS} steps")
+
+
+def _argument(opcode: pickletools.OpcodeInfo, window: Window) -> Any:
+    try:
+        return opcode.arg.reader(window) if opcode.arg else None  # type: ignore[arg-type]
+    except ParityError:
+        raise
+    except ValueError as error:
+        raise ParityError(f"the pickle's {opcode.name} has no good argument: {str(error)[:100]}") from error
 
 
 class _Machine:

@@ -18,6 +18,7 @@ import msgpack
 import numpy as np
 
 COMMAND = "touch RAN"
+EXPRESSION = f"__import__('os').system({COMMAND!r})"
 GIB = 1 << 30
 
 
@@ -47,9 +48,8 @@ def called(name: str, *args: bytes) -> bytes:
     return f"c{name}\n".encode() + tup(*args) + b"R"
 
 
-EMPTY_ARRAY = called(
-    "numpy.core.multiarray _reconstruct".replace(" ", "\n"), b"cnumpy\nndarray\n", tup(b"K\0"), b"C\1b"
-)
+RECONSTRUCT = "numpy.core.multiarray\n_reconstruct"
+EMPTY_ARRAY = called(RECONSTRUCT, b"cnumpy\nndarray\n", tup(b"K\0"), b"C\1b")
 F4 = called("numpy\ndtype", text("f4"), b"\x89", b"\x88")
 
 
@@ -69,7 +69,7 @@ COLLISIONS = b"".join(b"\x8a\x0e" + (i * ((1 << 61) - 1)).to_bytes(14, "little")
 
 PICKLES: dict[str, bytes] = {
     **{f"os.system in protocol {p}": pickle.dumps({"a": Calls(os.system, COMMAND)}, p) for p in range(6)},
-    **{f"eval in protocol {p}": pickle.dumps({"a": Calls(eval, f"__import__('os').system({COMMAND!r})")}, p) for p in range(6)},
+    **{f"eval in protocol {p}": pickle.dumps({"a": Calls(eval, EXPRESSION)}, p) for p in range(6)},
     "a pickle in a pickle": pickle.dumps({"a": pickle.dumps(Calls(os.system, COMMAND))}, 4),
     "pickle.loads of a pickle": pickle.dumps({"a": Calls(pickle.loads, pickle.dumps(Calls(os.system, COMMAND)))}, 4),
     "getattr": pickle.dumps({"a": Calls(getattr, 1, "real")}, 4),
@@ -83,7 +83,7 @@ PICKLES: dict[str, bytes] = {
     "ndarray called": state(called("numpy\nndarray", tup(number(GIB), number(GIB)))),
     "dtype of objects": state(array(tup(b"K\1"), called("numpy\ndtype", text("O8"), b"\x89", b"\x88"))),
     "dtype of a billion bytes": state(array(tup(b"K\1"), called("numpy\ndtype", text("V999999999"), b"\x89", b"\x88"))),
-    "a subclass reconstructed": state(called("numpy.core.multiarray\n_reconstruct", b"cnumpy\ndtype\n", tup(b"K\0"), b"C\1b")),
+    "a subclass reconstructed": state(called(RECONSTRUCT, b"cnumpy\ndtype\n", tup(b"K\0"), b"C\1b")),
     "encode by another codec": state(called("_codecs\nencode", text("a"), text("zlib"))),
     "a call with too many arguments": state(called("numpy\ndtype", *[b"N"] * 9)),
     "BUILD of a tuple": b"\x80\x04)}" + text("__setstate__") + text("x") + b"sb.",
@@ -283,8 +283,11 @@ HEADERS: dict[str, bytes] = {
     "metadata that is a list": safetensors({"__metadata__": [1], "a": entry()}, DATA),
     "metadata of numbers": safetensors({"__metadata__": {"a": 1}, "a": entry()}, DATA),
     "metadata of five megabytes": safetensors({"__metadata__": {"a": "b" * 5_000_000}, "a": entry()}, DATA),
-    "counters that are code": safetensors(
-        {"__metadata__": {"num_batches_tracked": "[1"}, "norm.running_mean": entry(), "format": entry((0,), (4, 4))}, DATA
+    "counters that are no JSON": safetensors(
+        {"__metadata__": {"num_batches_tracked": "[" * 100_000}, "norm._mean": entry()}, DATA
+    ),
+    "counters that are text": safetensors(
+        {"__metadata__": {"num_batches_tracked": '{"norm.num_batches_tracked": "1"}'}, "norm._mean": entry()}, DATA
     ),
     "no tensors": safetensors({}),
     "no header": b"\0\0\0\0{",
@@ -295,6 +298,7 @@ def ext(*parts: Any, code: int = 1) -> bytes:
     return msgpack.packb({"a": msgpack.ExtType(code, msgpack.packb(list(parts)))})
 
 
+CHUNKED = {"__msgpack_chunked_array__": True}
 MESSAGES: dict[str, bytes] = {
     "maps nested a hundred thousand deep": b"\x81\xa1a" * 100_000 + b"\xc0",
     "maps nested a hundred deep": b"\x81\xa1a" * 100 + b"\xc0",
@@ -315,8 +319,8 @@ MESSAGES: dict[str, bytes] = {
     "too few bytes": ext([2], "float32", bytes(4)),
     "an array of two parts": ext([1], "float32"),
     "an array that is empty": msgpack.packb({"a": msgpack.ExtType(1, b"")}),
-    "pieces without a shape": msgpack.packb({"a": {"__msgpack_chunked_array__": True, "chunks": {}}}),
-    "pieces that are missing": msgpack.packb({"a": {"__msgpack_chunked_array__": True, "shape": {"0": 1 << 40}, "chunks": {}}}),
+    "pieces without a shape": msgpack.packb({"a": {**CHUNKED, "chunks": {}}}),
+    "pieces that are missing": msgpack.packb({"a": {**CHUNKED, "shape": {"0": 1 << 40}, "chunks": {}}}),
     "a key twice": b"\x82\xa1a\xc0\xa1a\xc0",
     "a key that is a number": b"\x81\x01\xc0",
     "bytes behind the end": msgpack.packb({"a": 1}) + b"\xc0",

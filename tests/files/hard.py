@@ -1,5 +1,7 @@
 """Arrays that are hard to keep, and a comparison that sees every bit."""
 
+from pathlib import Path
+
 import ml_dtypes
 import numpy as np
 
@@ -24,7 +26,8 @@ def hard(shape: tuple[int, ...], dtype: np.dtype, seed: int = 0) -> np.ndarray:
     bits = array.reshape(-1).view(quiet)
     sign = 1 << (8 * dtype.itemsize - 1)
     special = (sign, sign | 1, np.array(np.nan, dtype).view(quiet) | 1)  # -0, a subnormal, a NaN with a payload
-    bits[:3] = special[: bits.size]
+    if bits.size > len(special):
+        bits[: len(special)] = special
     return array
 
 
@@ -39,3 +42,8 @@ def assert_same(weights: dict[str, np.ndarray], expected: dict[str, np.ndarray])
         assert weights[key].dtype == array.dtype, key
         assert weights[key].shape == array.shape, key
         assert weights[key].tobytes() == array.tobytes(), key
+
+
+def names(folder: Path) -> list[str]:
+    """What is in a directory, hidden files too."""
+    return sorted(path.name for path in folder.iterdir())

@@ -4,19 +4,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import flax_impl
 import jax
 import jax.numpy as jnp
 import numpy as np
 import paddle
-import paddle_impl
 import safetensors.flax
 import safetensors.paddle
 import safetensors.torch
 import torch
-import torch_impl
 from flax import nnx, serialization, traverse_util
 from orbax import checkpoint
+
+import flax_impl
+import paddle_impl
+import torch_impl
 
 
 def load_torch(path: Path, model: torch.nn.Module) -> None:

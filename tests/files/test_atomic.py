@@ -9,8 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hard import names
+from typer.testing import CliRunner
 
 import parity
+from parity.cli import app
 from parity.errors import ParityError
 from parity.files import atomic
 
@@ -29,7 +32,7 @@ def old_target(folder: Path, suffix: str) -> Path:
 def assert_untouched(target: Path) -> None:
     weights = parity.load(target).weights
     assert {key: array.tobytes() for key, array in weights.items()} == {"conv.weight": OLD["conv.weight"].tobytes()}
-    assert os.listdir(target.parent) == [target.name]
+    assert names(target.parent) == [target.name]
 
 
 def start(target: Path, *arguments: int) -> subprocess.Popen[str]:
@@ -59,7 +62,7 @@ def test_killed_anywhere(tmp_path: Path) -> None:
             time.sleep(0.25 + 0.35 * i)
             process.kill()
         assert parity.load(target).weights.keys() in ({"conv.weight"}, {"a.weight", "b.weight"})
-        leftovers = set(os.listdir(folder)) - {target.name}
+        leftovers = set(names(folder)) - {target.name}
         assert all(name.startswith(f".{target.name}.") and name.endswith(atomic.SUFFIX) for name in leftovers)
         parity.save(OLD, target, framework=FRAMEWORK.get(target.suffix, "torch"), force=True)
         assert_untouched(target)
@@ -89,14 +92,14 @@ def test_an_exception_at_any_point(suffix: str, exists: bool, tmp_path: Path) ->
         parity.files.write(target, arrays, framework, {}, force=True)
     if exists:
         assert_untouched(target)
-    assert os.listdir(tmp_path) == ([target.name] if exists else [])
+    assert names(tmp_path) == ([target.name] if exists else [])
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
     for write in (atomic.write_file, atomic.write_directory):
         with pytest.raises(KeyboardInterrupt), write(tmp_path / "x"):
             raise KeyboardInterrupt
-        assert os.listdir(tmp_path) == []
+        assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -108,11 +111,10 @@ def test_does_not_overwrite(suffix: str, tmp_path: Path) -> None:
 
 
 def test_does_not_overwrite_what_came_to_exist_meanwhile(tmp_path: Path) -> None:
-    with pytest.raises(ParityError, match="came to exist meanwhile"), atomic.write_file(tmp_path / "x") as file:
-        file.write(b"mine")
+    with pytest.raises(ParityError, match="came to exist meanwhile"), atomic.write_file(tmp_path / "x"):
         (tmp_path / "x").write_bytes(b"theirs")
     assert (tmp_path / "x").read_bytes() == b"theirs"
-    assert os.listdir(tmp_path) == ["x"]
+    assert names(tmp_path) == ["x"]
 
 
 @pytest.mark.parametrize("write", [atomic.write_file, atomic.write_directory])
@@ -124,7 +126,7 @@ def test_a_leftover_is_cleared_and_a_live_write_is_not(write, tmp_path: Path) ->
             first.mkdir()
             with pytest.raises(ParityError, match="could not be written"), write(tmp_path / "x"):
                 pass  # the same process uses the same name, and the first one's is not cleared
-    assert os.listdir(tmp_path) == ["x"]
+    assert names(tmp_path) == ["x"]
 
 
 def test_without_unnamed_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,11 +135,11 @@ def test_without_unnamed_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for force in (False, True):
         with atomic.write_file(tmp_path / "x", force=force) as file:
             file.write(b"new")
-            assert len(os.listdir(tmp_path)) == 1 + force
-        assert os.listdir(tmp_path) == ["x"]
+            assert len(names(tmp_path)) == 1 + force
+        assert names(tmp_path) == ["x"]
     with pytest.raises(KeyboardInterrupt), atomic.write_file(tmp_path / "y"):
         raise KeyboardInterrupt
-    assert os.listdir(tmp_path) == ["x"]
+    assert names(tmp_path) == ["x"]
 
 
 def test_a_link_stays_and_rights_are_kept(tmp_path: Path) -> None:
@@ -155,10 +157,6 @@ def test_source_may_be_target(tmp_path: Path) -> None:
     target = old_target(tmp_path, ".safetensors")
     big = {"a.weight": np.arange(1 << 22, dtype=np.float32).reshape(1 << 11, -1)}
     parity.save(big, target, force=True)
-    from typer.testing import CliRunner
-
-    from parity.cli import app
-
     arguments = ["convert", str(target), str(target), "--force", "--dtype", "float64", "--from", "torch"]
     assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
     assert np.array_equal(parity.load(target).weights["a.weight"], big["a.weight"].astype(np.float64))

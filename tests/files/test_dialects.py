@@ -96,7 +96,7 @@ def test_inside_a_larger_model(golden: Golden, tmp_path: Path) -> None:
     convert(tmp_path / "ours.npz", tmp_path / f"x{path.suffix}", "--dialect", NAMES[golden.file], "--prefix", "head.0")
     written = parity.files.read(tmp_path / f"x{path.suffix}").arrays
     assert_same(written, {key: np.array(array, order="C") for key, array in state.items()})
-    with pytest.raises(ParityError, match="no key begins with 'tail.'; they begin with"):
+    with pytest.raises(ParityError, match=r"no key begins with 'tail\.'; they begin with"):
         parity.load(path, prefix="tail")
 
 

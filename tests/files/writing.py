@@ -21,7 +21,10 @@ if __name__ == "__main__":
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
     leaf = "kernel" if target.suffix in (".msgpack", ".orbax") else "weight"
     # Random, because Orbax compresses.
-    arrays = {f"a.{leaf}": np.random.default_rng(0).random((mebibytes, 1 << 18), np.float32), f"b.{leaf}": np.ones((4, 4), np.float32)}
+    arrays = {
+        f"a.{leaf}": np.random.default_rng(0).random((mebibytes, 1 << 18), np.float32),
+        f"b.{leaf}": np.ones((4, 4), np.float32),
+    }
     framework = {".pdparams": "paddle", ".msgpack": "flax", ".orbax": "flax"}.get(target.suffix, "torch")
 
     def advance(count: int) -> None:
