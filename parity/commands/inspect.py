@@ -66,7 +66,7 @@ def describe(file: Path, framework: str | None = None) -> dict[str, Any]:
 class _Sink:
     """A file that keeps only the digest of what is written to it."""
 
-    def __init__(self, digest: "hashlib._Hash") -> None:
+    def __init__(self, digest: Any) -> None:
         self.write = digest.update
 
 

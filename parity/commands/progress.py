@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from ..files.contents import Advance
+
 _WORTH_A_BAR = 64 << 20
 _RELEASE_EVERY = 64 << 20
-
-Advance = Callable[[int], None]
 
 
 @contextmanager

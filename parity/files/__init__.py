@@ -11,12 +11,10 @@ import numpy as np
 from .. import dialects
 from ..errors import ParityError
 from . import atomic, native
-from .contents import Contents, Outgoing, outgoing
+from .contents import Advance, Arrays, Contents, Texts, outgoing
 from .formats import FORMATS, FRAMEWORKS, Format, of_source, of_target
 
 __all__ = ["FORMATS", "FRAMEWORKS", "Checkpoint", "Format", "load", "read", "save", "write"]
-
-Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -148,9 +146,9 @@ def read(path: Path) -> Contents:
 
 def write(
     path: Path,
-    arrays: Mapping[str, Outgoing],
+    arrays: Arrays,
     framework: str,
-    metadata: Mapping[str, str],
+    metadata: Texts,
     *,
     force: bool = False,
     advance: Advance = lambda _: None,

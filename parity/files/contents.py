@@ -1,8 +1,9 @@
 """What a reader hands over and what a writer is given."""
 
+import mmap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -10,24 +11,32 @@ from ..errors import ParityError
 
 SLAB = 16 << 20
 
+Advance = Callable[[int], None]
 
-def _nothing() -> None:
-    pass
+
+class Writable(Protocol):
+    """What bytes can be written to: a file, a member of an archive, a digest."""
+
+    def write(self, data: Any, /) -> Any: ...
 
 
 @dataclass(frozen=True)
 class Contents:
     """A file as it is: its arrays by native name, its metadata, the hint it gives about its framework.
 
-    The arrays may be views of the mapped file, read when they are used; `release` lets go of the memory that looking
-    at them took. `skipped` names what the file holds besides weights.
+    The arrays may be views of the mapped file, read when they are used. `skipped` names what it holds besides weights.
     """
 
     arrays: dict[str, np.ndarray]
     metadata: dict[str, str] = field(default_factory=dict)
     framework: str | None = None
     skipped: tuple[str, ...] = ()
-    release: Callable[[], None] = _nothing
+    mapped: mmap.mmap | None = None
+
+    def release(self) -> None:
+        """Let go of the memory that looking at the views took; the next look reads the file again."""
+        if self.mapped is not None:
+            self.mapped.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True)
@@ -49,13 +58,17 @@ class Outgoing:
         """The values as one array."""
         return _cast(self.view, self.dtype)
 
-    def write(self, file: BinaryIO, advance: Callable[[int], None]) -> None:
+    def write(self, file: Writable, advance: Advance) -> None:
         """Write the values in row-major order, a slab at a time, telling `advance` how many bytes each had."""
         for slab in slabs(self.view):
             # As bytes, because the buffer protocol does not know bfloat16.
             data = _cast(slab, self.dtype).reshape(-1).view(np.uint8)
             file.write(data.data)
             advance(data.nbytes)
+
+
+Arrays = Mapping[str, Outgoing]
+Texts = Mapping[str, str]
 
 
 def outgoing(arrays: Mapping[str, np.ndarray], dtype: np.dtype | None = None) -> dict[str, Outgoing]:

@@ -6,16 +6,16 @@ The metadata is a branch without leaves, the text of a key: no function on trees
 import json
 import mmap
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import msgpack
 import numpy as np
 
 from ..errors import ParityError
 from . import limits
-from .contents import Contents, Outgoing
+from .contents import Advance, Arrays, Contents, Outgoing, Texts
 from .tree import flatten, nest
 
 _METADATA = "__metadata__"
@@ -50,13 +50,7 @@ def read(path: Path) -> Contents:
     return Contents(arrays, metadata, "flax", skipped)
 
 
-def write(
-    file: BinaryIO,
-    arrays: Mapping[str, Outgoing],
-    metadata: Mapping[str, str],
-    framework: str,
-    advance: Callable[[int], None],
-) -> None:
+def write(file: IO[bytes], arrays: Arrays, metadata: Texts, framework: str, advance: Advance) -> None:
     """Write the tree, its arrays a slab at a time."""
     tree = nest(arrays)
     if metadata:
@@ -103,7 +97,7 @@ def _metadata(branch: Any) -> dict[str, str]:
     return limits.check_metadata(json.loads(next(iter(branch), "{}")))
 
 
-def _write_branch(file: BinaryIO, tree: Mapping[str, Any], advance: Callable[[int], None]) -> None:
+def _write_branch(file: IO[bytes], tree: Mapping[str, Any], advance: Advance) -> None:
     file.write(_PACKER.pack_map_header(len(tree)))
     for key, value in tree.items():
         file.write(_PACKER.pack(key))
@@ -113,7 +107,7 @@ def _write_branch(file: BinaryIO, tree: Mapping[str, Any], advance: Callable[[in
             _write_branch(file, value, advance)
 
 
-def _write_array(file: BinaryIO, array: Outgoing, advance: Callable[[int], None]) -> None:
+def _write_array(file: IO[bytes], array: Outgoing, advance: Advance) -> None:
     if array.nbytes <= _CHUNK:
         _write_head(file, array.shape, array)
         array.write(file, advance)
@@ -129,7 +123,7 @@ def _write_array(file: BinaryIO, array: Outgoing, advance: Callable[[int], None]
     _write_branch(file, pieces, advance)
 
 
-def _write_head(file: BinaryIO, shape: tuple[int, ...], array: Outgoing) -> None:
+def _write_head(file: IO[bytes], shape: tuple[int, ...], array: Outgoing) -> None:
     """Everything of an array up to its bytes: an extension of (shape, name of the dtype, bytes)."""
     head = _PACKER.pack_array_header(3) + _PACKER.pack(list(shape)) + _PACKER.pack(array.dtype.name)
     head += b"\xc6" + struct.pack(">I", array.nbytes)

@@ -3,10 +3,8 @@
 import io
 import json
 import math
-import mmap
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 from zipfile import ZipFile
 
 import ml_dtypes
@@ -14,7 +12,7 @@ import numpy as np
 
 from ..errors import ParityError
 from . import archive, limits
-from .contents import Contents, Outgoing
+from .contents import Advance, Arrays, Contents, Outgoing, Texts
 from .labels import label, unlabel
 
 _SUFFIX = ".npy"
@@ -38,16 +36,10 @@ def read(path: Path) -> Contents:
         data = member.read(mapped)
         member.check(data)
         arrays[limits.check_name(name.removesuffix(_SUFFIX))] = _array(name, data)
-    return Contents(arrays, metadata, framework, release=lambda: mapped.madvise(mmap.MADV_DONTNEED))
+    return Contents(arrays, metadata, framework, mapped=mapped)
 
 
-def write(
-    file: BinaryIO,
-    arrays: Mapping[str, Outgoing],
-    metadata: Mapping[str, str],
-    framework: str,
-    advance: Callable[[int], None],
-) -> None:
+def write(file: IO[bytes], arrays: Arrays, metadata: Texts, framework: str, advance: Advance) -> None:
     """Write the arrays one after another, not compressed."""
     comment = json.dumps(label(metadata, framework)).encode()
     if len(comment) > 0xFFFF:

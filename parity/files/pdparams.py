@@ -4,17 +4,15 @@ bfloat16 is stored as the bits in uint16, and every uint16 is bfloat16, for Padd
 is a second pickle behind the first, where `paddle.load` does not look.
 """
 
-import mmap
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import ml_dtypes
 import numpy as np
 
 from ..errors import ParityError
 from . import limits, pickling
-from .contents import Contents, Outgoing
+from .contents import Advance, Arrays, Contents, Outgoing, Texts
 from .unpickle import NUMPY, Array, Window, unpickle
 from .wrappers import unwrap
 
@@ -29,28 +27,14 @@ def read(path: Path) -> Contents:
     mapped = limits.open_mapped(path)
     window = Window(mapped)
     tree = unpickle(window, NUMPY)
-    if not isinstance(tree, dict):
-        raise ParityError(f"a .pdparams must hold a dictionary, got {type(tree).__name__}")
     metadata = limits.check_metadata(unpickle(window, {})) if window.position < len(mapped) else {}
-    tree.pop(_NAMES, None)
-    arrays, skipped = unwrap(tree, _filled)
-    limits.check_expansion(sum(array.nbytes for array in arrays.values()), len(mapped))
-    return Contents(
-        arrays,
-        metadata,
-        "paddle",
-        skipped,
-        release=lambda: mapped.madvise(mmap.MADV_DONTNEED),
-    )
+    if isinstance(tree, dict):
+        tree.pop(_NAMES, None)
+    arrays, skipped = unwrap(tree, _filled, len(mapped))
+    return Contents(arrays, metadata, "paddle", skipped, mapped)
 
 
-def write(
-    file: BinaryIO,
-    arrays: Mapping[str, Outgoing],
-    metadata: Mapping[str, str],
-    framework: str,
-    advance: Callable[[int], None],
-) -> None:
+def write(file: IO[bytes], arrays: Arrays, metadata: Texts, framework: str, advance: Advance) -> None:
     """Write the arrays as NumPy pickles itself, one after another."""
     file.write(pickling.PROTOCOL_4 + pickling.EMPTY_DICT + pickling.MARK)
     for key, array in arrays.items():

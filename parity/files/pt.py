@@ -5,18 +5,18 @@ is an attribute of the dictionary, beside torch's own `_metadata`.
 """
 
 import mmap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 from zipfile import ZipFile
 
 import numpy as np
 
 from ..errors import ParityError
 from . import archive, limits, pickling
-from .contents import Contents, Outgoing
+from .contents import Advance, Arrays, Contents, Outgoing, Texts
 from .unpickle import NUMPY, Calls, Name, Ordered, Window, unpickle
 from .wrappers import unwrap
 
@@ -63,27 +63,12 @@ def read(path: Path) -> Contents:
     """
     mapped = limits.open_mapped(path)
     tree, storages = _read_zip(mapped) if mapped[:2] == b"PK" else _read_legacy(mapped)
-    if not isinstance(tree, dict):
-        raise ParityError(f"a .pt must hold a dictionary of tensors, got {type(tree).__name__}")
+    arrays, skipped = unwrap(tree, partial(_filled, storages), len(mapped))
     metadata = tree.attributes.get(_METADATA, {}) if isinstance(tree, Ordered) else {}
-    arrays, skipped = unwrap(tree, partial(_filled, storages))
-    limits.check_expansion(sum(array.nbytes for array in arrays.values()), len(mapped))
-    return Contents(
-        arrays,
-        limits.check_metadata(metadata),
-        "torch",
-        skipped,
-        release=lambda: mapped.madvise(mmap.MADV_DONTNEED),
-    )
+    return Contents(arrays, limits.check_metadata(metadata), "torch", skipped, mapped)
 
 
-def write(
-    file: BinaryIO,
-    arrays: Mapping[str, Outgoing],
-    metadata: Mapping[str, str],
-    framework: str,
-    advance: Callable[[int], None],
-) -> None:
+def write(file: IO[bytes], arrays: Arrays, metadata: Texts, framework: str, advance: Advance) -> None:
     """Write a zip archive: the pickle, and each tensor's storage as a member of its own."""
     data = _pickle(arrays, metadata)
     with ZipFile(file, "w") as target:
@@ -192,7 +177,7 @@ def _filled(storages: Mapping[str, memoryview], value: Any) -> Any:
     return np.lib.stride_tricks.as_strided(flat, value.shape, strides, writeable=False)
 
 
-def _pickle(arrays: Mapping[str, Outgoing], metadata: Mapping[str, str]) -> bytes:
+def _pickle(arrays: Arrays, metadata: Mapping[str, str]) -> bytes:
     items = b"".join(pickling.text(limits.check_name(key)) + _tensor(i, a) for i, (key, a) in enumerate(arrays.items()))
     parts = [pickling.PROTOCOL_2, _ORDERED_DICT, pickling.MARK, items, pickling.SET_ITEMS]
     if metadata:

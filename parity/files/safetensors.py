@@ -2,15 +2,14 @@
 
 import json
 import mmap
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
 from ..errors import ParityError
 from . import limits
-from .contents import Contents, Outgoing
+from .contents import Advance, Arrays, Contents, Texts
 from .labels import label, unlabel
 
 _CODES = {
@@ -59,16 +58,10 @@ def read(path: Path) -> Contents:
         for name, begin, end, shape, dtype in entries
     }
     arrays = {name: views[name] for name in header}
-    return Contents(arrays, metadata, framework, release=lambda: mapped.madvise(mmap.MADV_DONTNEED))
+    return Contents(arrays, metadata, framework, mapped=mapped)
 
 
-def write(
-    file: BinaryIO,
-    arrays: Mapping[str, Outgoing],
-    metadata: Mapping[str, str],
-    framework: str,
-    advance: Callable[[int], None],
-) -> None:
+def write(file: IO[bytes], arrays: Arrays, metadata: Texts, framework: str, advance: Advance) -> None:
     """Write the header and then each array, a slab at a time."""
     # Wide types first, so that every array begins at a multiple of its own width.
     ordered = sorted(arrays.items(), key=lambda item: -item[1].dtype.itemsize)
