@@ -1,0 +1,51 @@
+"""No file can hurt: every crafted file ends in one line of error, soon, in little memory, and nothing of it runs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from crafted import COMMAND, CRAFTED
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("crafted")
+
+
+@pytest.fixture(scope="module")
+def outcomes(folder: Path) -> dict[str, dict[str, object]]:
+    """What came of each crafted file, all read by one process."""
+    for i, write in enumerate(CRAFTED.values()):
+        case = folder / f"{i:04}"
+        case.mkdir()
+        (case / "content").mkdir()
+        (case / "target.json").write_text(json.dumps(str(write(case / "content"))))
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
+    command = [sys.executable, str(HERE / "attack.py"), str(folder)]
+    done = subprocess.run(command, cwd=folder.parent, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(("number", "name"), list(enumerate(CRAFTED)), ids=CRAFTED)
+def test_crafted(number: int, name: str, outcomes: dict[str, dict[str, object]], folder: Path) -> None:
+    outcome = outcomes[f"{number:04}"]
+    assert outcome["error"] == "ParityError", outcome
+    message = str(outcome["message"])
+    assert message.isprintable()
+    assert len(message) < 2000
+    assert outcome["seconds"] < 1.0
+    assert outcome["mebibytes"] < 500
+    assert not (folder / f"{number:04}" / "out.npz").exists()
+    assert not list(folder.parent.rglob(COMMAND.split()[-1]))
+
+
+def test_the_mark_would_be_seen(tmp_path: Path) -> None:
+    """A command in these files does leave the mark when it is run."""
+    subprocess.run(COMMAND.split(), cwd=tmp_path, check=True)
+    assert list(tmp_path.rglob(COMMAND.split()[-1]))
