@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from .commands import convert, diff, inspect, run
+from .commands import convert, diff, inspect, records, run
 from .errors import ParityError
 
 app = typer.Typer(
@@ -16,6 +16,9 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("list")(run.list_cases)
+app.command("plan")(records.plan)
+app.command("record")(records.record)
+app.command("compare")(records.compare)
 app.command("convert")(convert.convert)
 app.command("inspect")(inspect.inspect)
 app.command("diff")(diff.diff)

@@ -29,6 +29,11 @@ class Outcome:
         return self.facts.get("device", {}).get("id", "cpu")
 
     @property
+    def allow_tf32(self) -> bool:
+        """Whether its products may be in TF32."""
+        return bool(self.facts.get("allow_tf32", False))
+
+    @property
     def versions(self) -> dict[str, str]:
         """The versions of the libraries that computed."""
         return self.facts.get("versions", {})

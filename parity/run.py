@@ -50,11 +50,13 @@ class Report:
     environment: dict[str, Any]
     # What there is to say besides: checks left out with the reason, what a worker printed.
     notes: list[str] = field(default_factory=list)
+    # Two runs against each other, where records are compared.
+    pairs: list[Result] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
         """Whether there are results and every one passed."""
-        return bool(self.results) and all(result.passed for result in self.results)
+        return bool(self.results) and all(result.passed for result in (*self.results, *self.pairs))
 
 
 def run(
@@ -96,17 +98,16 @@ def run(
     lessons = draw_lessons(cases, drawn, checks, seed)
     truth: dict[tuple[str, str, str, str], Expected] = {}
 
+    units = roundoffs(allow_tf32=any(backend.allow_tf32 for backend in chosen))
+
     def expect_all() -> Iterator[None]:
-        for case in cases:
-            truth.update(expect_case(case, drawn[case.name], dtypes, checks, roundoffs(chosen)))
-            if case.name in lessons:
-                truth.update(expect_lesson(case, lessons[case.name], dtypes, roundoffs(chosen)))
+        for _ in expect_everything(cases, drawn, lessons, dtypes, checks, units, truth):
             advance()
             yield
 
     arrays = job.list_arrays(drawn, lessons)
     outcomes = job.compute(chosen, arrays, tasks, meanwhile=expect_all(), advance=advance, timeout=timeout)
-    return judge_all(outcomes, tasks, truth, chosen, seed)
+    return judge_all(outcomes, tasks, truth, seed)
 
 
 def plan_all(
@@ -116,13 +117,29 @@ def plan_all(
     return {name: [(case, plan(case, checks, dtypes, forms, name)) for case in cases] for name in frameworks}
 
 
-def roundoffs(backends: Sequence[Backend]) -> dict[str, float]:
+def roundoffs(*, allow_tf32: bool) -> dict[str, float]:
     """The unit roundoff that each precision is judged with: float32's is TF32's where TF32 is allowed."""
-    allowed = any(backend.allow_tf32 for backend in backends)
-    return {**UNIT_ROUNDOFF, **({"float32": TF32_ROUNDOFF} if allowed else {})}
+    return {**UNIT_ROUNDOFF, **({"float32": TF32_ROUNDOFF} if allow_tf32 else {})}
 
 
-def judge_all(outcomes: Sequence[Outcome], tasks: Plan, truth: Truth, backends: Sequence[Backend], seed: int) -> Report:
+def expect_everything(
+    cases: Sequence[Case],
+    drawn: Mapping[str, Drawn],
+    lessons: Mapping[str, Lesson],
+    dtypes: Sequence[str],
+    checks: Sequence[str],
+    roundoff: Mapping[str, float],
+    truth: dict[tuple[str, str, str, str], Expected],
+) -> Iterator[None]:
+    """Put what every case must give into `truth`, a step for each case."""
+    for case in cases:
+        truth.update(expect_case(case, drawn[case.name], dtypes, checks, roundoff))
+        if case.name in lessons:
+            truth.update(expect_lesson(case, lessons[case.name], dtypes, roundoff))
+        yield
+
+
+def judge_all(outcomes: Sequence[Outcome], tasks: Plan, truth: Truth, seed: int) -> Report:
     """The results by case, framework, dtype and check, and what they were computed with."""
     torch = next((outcome for outcome in outcomes if outcome.framework == "torch"), None)
     results = [
@@ -137,7 +154,7 @@ def judge_all(outcomes: Sequence[Outcome], tasks: Plan, truth: Truth, backends: 
     results.sort(key=lambda result: order[result.case])
     versions = {key: value for outcome in outcomes for key, value in outcome.versions.items()}
     environment = {**versions, "numpy": np.__version__, "python": sys.version.split()[0], "seed": seed}
-    if any(backend.allow_tf32 for backend in backends):
+    if any(outcome.allow_tf32 for outcome in outcomes):
         environment["float32"] = "as TF32"
     environment["backends"] = {outcome.name: outcome.facts for outcome in outcomes}
     dtypes = dict.fromkeys(task.dtype for todo in tasks.values() for _, listed in todo for task in listed)

@@ -33,6 +33,7 @@ def begin(name: str, settings: Mapping[str, Any], say: Say) -> tuple[ModuleType,
         framework, door = _load(name)
         facts: dict[str, Any] = {"versions": {**framework.versions()}, "import_seconds": time.perf_counter() - start}
         allow_tf32 = settings["allow_tf32"]
+        facts["allow_tf32"] = allow_tf32
         facts["switches"] = {**switches.taken(name, allow_tf32=allow_tf32), **door.harden(allow_tf32=allow_tf32)}
         seen = door.available()
         device = devices.resolve(settings["device"], seen, name)

@@ -1,5 +1,7 @@
 """`parity run` and `parity list`."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -51,9 +53,8 @@ def run(
     checks = choose(split(check) or CHECKS[:1], CHECKS, "--check")
     check_writable(json)
     pixels = read_image(image or default_image())
-    console = _console()
-    with _progress() as progress:
-        task = progress.add_task("computing", total=len(chosen) * (len(backends) + 1))
+    console = console_for()
+    with progress_bar(len(chosen) * (len(backends) + 1)) as advance:
         report = compute(
             chosen,
             [backend.framework for backend in backends],
@@ -63,7 +64,7 @@ def run(
             seed=seed,
             backends={backend.framework: backend for backend in backends},
             timeout=timeout,
-            advance=lambda: progress.advance(task),
+            advance=advance,
         )
     print_report(report, console, missing if not framework else ())
     if json is not None:
@@ -85,16 +86,20 @@ def list_cases(
     for entry in catalogue.select(split(case)):
         shape = " x ".join(map(str, entry.shape))
         table.add_row(entry.name, entry.call, f"{entry.input} {shape}", entry.why)
-    _console().print(table)
+    console_for().print(table)
 
 
-def _console() -> Console:
+def console_for() -> Console:
+    """Standard output, as wide as a table needs where it is no terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=WIDTH)
 
 
-def _progress() -> Progress:
-    """A bar on a terminal, on standard error; nothing elsewhere."""
+@contextmanager
+def progress_bar(total: int) -> Iterator[Callable[[], None]]:
+    """A bar on a terminal, on standard error, and nothing elsewhere; what it gives moves it one step."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("computing", total=total)
+        yield lambda: progress.advance(task)
