@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from .commands import convert, diff, inspect, records, run
+from .commands import convert, diff, doctor, envs, inspect, records, run
 from .errors import ParityError
 
 app = typer.Typer(
@@ -19,6 +19,8 @@ app.command("list")(run.list_cases)
 app.command("plan")(records.plan)
 app.command("record")(records.record)
 app.command("compare")(records.compare)
+app.command("doctor")(doctor.doctor)
+app.command("envs")(envs.envs)
 app.command("convert")(convert.convert)
 app.command("inspect")(inspect.inspect)
 app.command("diff")(diff.diff)

@@ -226,8 +226,11 @@ def _end(worker: Worker, running: list[Worker]) -> None:
 def _environment(backend: Backend, folder: Path, workers: int) -> dict[str, str]:
     """A worker's environment: its switches, the path to this package, and a fair share of the cores."""
     threads = max(1, (os.cpu_count() or 1) // workers)
+    inherited = switches.environment(backend.framework, backend.device, allow_tf32=backend.allow_tf32)
+    # It would lead another interpreter to this one's library.
+    inherited.pop("PYTHONHOME", None)
     return {
-        **switches.environment(backend.framework, backend.device, allow_tf32=backend.allow_tf32),
+        **inherited,
         "OMP_NUM_THREADS": str(threads),
         "PYTHONPATH": interpreters.search_path(folder),
         "PYTHONWARNINGS": "ignore",

@@ -16,7 +16,8 @@ from .errors import ParityError
 from .expect import Expected
 from .outcome import Outcome
 from .records import Record
-from .run import Plan, Report, Result, Truth, draw, draw_lessons, expect_everything, judge_all, plan_all, roundoffs
+from .results import Plan, Report, Result
+from .run import Truth, draw, draw_lessons, expect_everything, judge_all, plan_all, roundoffs
 from .tasks import Task
 
 # Two errors that know nothing of each other add as squares do.
@@ -70,7 +71,7 @@ def compare(paths: Sequence[Path], found: Sequence[Record], *, advance: Callable
         pairs = [result for a, b in combinations(outcomes, 2) for result in _pair(a, b, tasks, truth)]
     except (ValueError, KeyError, TypeError) as error:
         raise ParityError(f"a record's arrays cannot be judged: {type(error).__name__} {error}") from None
-    return replace(report, pairs=pairs)
+    return replace(report, more=pairs)
 
 
 def _check_arithmetic(path: Path, outcomes: Sequence[Outcome]) -> None:

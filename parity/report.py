@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .run import Report, Result
+from .results import Report, Result
 
 
 def to_json(report: Report) -> str:
     """The report as JSON; an error that is not a finite number is null."""
-    rows = [*report.results, *report.pairs]
+    rows = [*report.results, *report.more]
     results = [
         {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
         for row in map(asdict, rows)
@@ -34,15 +34,15 @@ def print_report(report: Report, console: Console, missing: Sequence[str] = ()) 
     """The table with a row for each case and precision, then what failed and with what it ran."""
     frameworks = list(dict.fromkeys(result.framework for result in report.results))
     console.print(_table(report.results, frameworks))
-    for line in _summaries(report.pairs):
+    for line in _summaries(report.more):
         console.print(Text(line), soft_wrap=True)
-    for result in (*report.results, *report.pairs):
+    for result in (*report.results, *report.more):
         if not result.passed:
             where = f"{result.case} in {result.framework}, {result.dtype}, {result.check}"
             console.print(Text.assemble(("FAILED ", "bold red"), f"{where}: {result.why}"), soft_wrap=True)
     for line, found in _special(report.results).items():
         console.print(Text(f"{line} ({', '.join(found)})", "yellow"), soft_wrap=True)
-    failed = sum(not result.passed for result in (*report.results, *report.pairs))
+    failed = sum(not result.passed for result in (*report.results, *report.more))
     cases = len({result.case for result in report.results})
     verdict = ("all the same", "bold green") if report.passed else (f"{failed} checks failed", "bold red")
     console.print(
@@ -80,6 +80,9 @@ def _summaries(pairs: Sequence[Result]) -> list[str]:
     lines = []
     for (names, dtype), group in groups.items():
         worst = max(group, key=lambda result: (not result.passed, result.error))
+        if worst.limit == 0:
+            lines.append(f"{names} in {dtype}: {worst.error:g} {worst.unit}, {len(group)} checks")
+            continue
         limit = f"{worst.error:.2g} apart at most, limit {worst.limit:.2g} {worst.unit} ({worst.case}, {worst.check})"
         lines.append(f"{names} in {dtype}: {'the same' if worst.passed else 'DIFFER'}, {limit}")
     return lines

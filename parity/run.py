@@ -2,12 +2,10 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from . import job, reference
+from . import job, reference, repeat
 from .arithmetic import UNIT_ROUNDOFF
 from .backend import Backend
 from .canary import TF32_ROUNDOFF
@@ -16,47 +14,12 @@ from .compare import NOISE_UNITS, RELATIVE, RELATIVE_LIMIT, Verdict, judge, judg
 from .expect import Drawn, Expected, build, expect, output_shape
 from .inputs import draw_cotangent, draw_input, draw_weights
 from .outcome import Outcome
+from .results import Plan, Report, Result
 from .tasks import Task, is_trained, plan, plan_training
 from .training import TRAINING_LIMIT, Lesson, draw_lesson, expect_training, synchronise
 
 # By case, precision, mode and check.
 Truth = Mapping[tuple[str, str, str, str], Expected]
-# By framework.
-Plan = Mapping[str, Sequence[tuple[Case, Sequence[Task]]]]
-
-
-@dataclass(frozen=True)
-class Result:
-    """One check of one case in one framework: how far off it is, in which unit, and what may be."""
-
-    case: str
-    framework: str
-    device: str
-    dtype: str
-    check: str
-    error: float
-    limit: float
-    unit: str
-    verdict: str
-    passed: bool
-    why: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """All results, and what they were computed with."""
-
-    results: list[Result]
-    environment: dict[str, Any]
-    # What there is to say besides: checks left out with the reason, what a worker printed.
-    notes: list[str] = field(default_factory=list)
-    # Two runs against each other, where records are compared.
-    pairs: list[Result] = field(default_factory=list)
-
-    @property
-    def passed(self) -> bool:
-        """Whether there are results and every one passed."""
-        return bool(self.results) and all(result.passed for result in (*self.results, *self.pairs))
 
 
 def run(
@@ -70,6 +33,7 @@ def run(
     seed: int = 0,
     backends: Mapping[str, Backend] | None = None,
     timeout: float | None = None,
+    runs: int = 1,
     advance: Callable[[], None] = lambda: None,
 ) -> Report:
     """Compute every case in every framework and judge it against the reference.
@@ -84,6 +48,7 @@ def run(
         seed: of the weights and the inputs that are drawn.
         backends: where frameworks compute that do not on the processor with this interpreter.
         timeout: seconds after which a process that says nothing is stopped.
+        runs: how often each framework computes; every run is to give the same bits.
         advance: called once for each case finished in a framework or in the reference.
 
     Returns:
@@ -107,7 +72,11 @@ def run(
 
     arrays = job.list_arrays(drawn, lessons)
     outcomes = job.compute(chosen, arrays, tasks, meanwhile=expect_all(), advance=advance, timeout=timeout)
-    return judge_all(outcomes, tasks, truth, seed)
+    report = judge_all(outcomes, tasks, truth, seed)
+    others = [job.compute(chosen, arrays, tasks, advance=advance, timeout=timeout) for _ in range(runs - 1)]
+    for first, *again in zip(outcomes, *others, strict=True):
+        report.more.extend(repeat.compare(first, again, tasks) if again else ())
+    return report
 
 
 def plan_all(

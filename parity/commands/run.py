@@ -35,6 +35,7 @@ def run(
     config: Config = None,
     allow_tf32: AllowTF32 = False,
     timeout: Timeout = PATIENCE,
+    repeat: Annotated[int, typer.Option(min=1, help="Run each framework so often; every bit must be the same.")] = 1,
     json: Annotated[Path | None, typer.Option(help="Write the results to this file too.")] = None,
 ) -> None:
     """Compare the frameworks with the reference, case by case.
@@ -54,7 +55,7 @@ def run(
     check_writable(json)
     pixels = read_image(image or default_image())
     console = console_for()
-    with progress_bar(len(chosen) * (len(backends) + 1)) as advance:
+    with progress_bar(len(chosen) * (len(backends) * repeat + 1)) as advance:
         report = compute(
             chosen,
             [backend.framework for backend in backends],
@@ -64,6 +65,7 @@ def run(
             seed=seed,
             backends={backend.framework: backend for backend in backends},
             timeout=timeout,
+            runs=repeat,
             advance=advance,
         )
     print_report(report, console, missing if not framework else ())
