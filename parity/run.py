@@ -34,6 +34,7 @@ def run(
     backends: Mapping[str, Backend] | None = None,
     timeout: float | None = None,
     runs: int = 1,
+    compute: Callable[..., list[Outcome]] = job.compute,
     advance: Callable[[], None] = lambda: None,
 ) -> Report:
     """Compute every case in every framework and judge it against the reference.
@@ -49,6 +50,7 @@ def run(
         backends: where frameworks compute that do not on the processor with this interpreter.
         timeout: seconds after which a process that says nothing is stopped.
         runs: how often each framework computes; every run is to give the same bits.
+        compute: `parity.job.compute`, or what computes the same elsewhere.
         advance: called once for each case finished in a framework or in the reference.
 
     Returns:
@@ -71,9 +73,9 @@ def run(
             yield
 
     arrays = job.list_arrays(drawn, lessons)
-    outcomes = job.compute(chosen, arrays, tasks, meanwhile=expect_all(), advance=advance, timeout=timeout)
+    outcomes = compute(chosen, arrays, tasks, meanwhile=expect_all(), advance=advance, timeout=timeout)
     report = judge_all(outcomes, tasks, truth, seed)
-    others = [job.compute(chosen, arrays, tasks, advance=advance, timeout=timeout) for _ in range(runs - 1)]
+    others = [compute(chosen, arrays, tasks, advance=advance, timeout=timeout) for _ in range(runs - 1)]
     for first, *again in zip(outcomes, *others, strict=True):
         report.more.extend(repeat.compare(first, again, tasks) if again else ())
     return report

@@ -46,9 +46,9 @@ def test_what_changes_from_run_to_run_is_named(tmp_path):
         "import os, sys\n"
         "if 'parity.worker' in sys.orig_argv:\n"
         "    import torch\n"
-        "    plain = torch.sigmoid\n"
+        "    plain = torch.nn.functional.sigmoid\n"
         "    slip = os.getpid() % 1009 * 1e-9\n"
-        "    torch.sigmoid = lambda x: plain(x) * (1 + slip) if x.dtype == torch.float32 else plain(x)\n"
+        "    torch.nn.functional.sigmoid = lambda x: plain(x) * (1 + slip) if x.dtype == torch.float32 else plain(x)\n"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     done = parity("run", "--case", "SE/normal", "--framework", "torch", "--repeat", "2", env=env)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from .. import cases as catalogue
+from .. import cluster, job
 from ..inputs import default_image, read_image
 from ..report import print_report, to_json
 from ..run import run as compute
@@ -36,6 +38,7 @@ def run(
     allow_tf32: AllowTF32 = False,
     timeout: Timeout = PATIENCE,
     repeat: Annotated[int, typer.Option(min=1, help="Run each framework so often; every bit must be the same.")] = 1,
+    ray: Annotated[str | None, typer.Option(help="Compute on the Ray cluster at this address; auto finds one.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the results to this file too.")] = None,
 ) -> None:
     """Compare the frameworks with the reference, case by case.
@@ -66,6 +69,7 @@ def run(
             backends={backend.framework: backend for backend in backends},
             timeout=timeout,
             runs=repeat,
+            compute=job.compute if ray is None else partial(cluster.compute, ray),
             advance=advance,
         )
     print_report(report, console, missing if not framework else ())
