@@ -132,7 +132,7 @@ def test_a_difference_is_exit_1_and_says_where(tmp_path):
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = parity("run", "--case", "SE/1x1", "--framework", "torch,paddle", cwd=tmp_path, env=env)
     assert done.returncode == 1
-    assert "FAILED SE/1x1 in paddle, float64, eval: output is off by 0.0001 of the largest value" in done.stdout
+    assert "FAILED SE/1x1 in paddle, float64, forward eval: output is off by 0.0001 of the largest value" in done.stdout
     assert "in torch" not in done.stdout
 
 
@@ -145,5 +145,5 @@ def test_a_worker_that_dies_or_raises_is_told_from_a_difference(tmp_path):
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = parity("run", "--case", "SE/1x1", "--framework", "torch,paddle", cwd=tmp_path, env=env)
     assert done.returncode == 1
-    assert "in torch, float64, eval: RuntimeError: out of order" in done.stdout
-    assert "in paddle, float64, eval: the paddle process ended with code 7" in done.stdout
+    assert "in torch, float64, forward eval: RuntimeError: out of order" in done.stdout
+    assert "in paddle, float64, forward eval: the paddle process ended with code 7" in done.stdout
