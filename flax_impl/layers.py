@@ -50,24 +50,51 @@ class BatchNorm(nnx.BatchNorm):
         return y
 
 
+class Sequential(nnx.List):
+    """Modules applied one after the other, each called by its number in the list."""
+
+    def __call__(self, x: Array) -> Array:
+        for module in self:
+            x = module(x)
+        return x
+
+
 def conv2d(
     channels: int,
     out_channels: int,
     kernel_size: int,
     *,
+    stride: int = 1,
     dilation: int = 1,
     bias: bool = True,
     rngs: nnx.Rngs,
 ) -> nnx.Conv:
-    """A convolution that keeps the map's size: an odd kernel, stride 1 and the padding in integers."""
+    """A convolution whose stride alone changes the map's size: an odd kernel, and the padding in integers.
+
+    (n, h, w, c) to (n, p, q, o), where p = ceil(h / stride) and q = ceil(w / stride).
+    """
     padding = dilation * (kernel_size // 2)
     side = (kernel_size, kernel_size)
-    return nnx.Conv(channels, out_channels, side, padding=padding, kernel_dilation=dilation, use_bias=bias, rngs=rngs)
+    return nnx.Conv(
+        channels, out_channels, side, stride, padding=padding, kernel_dilation=dilation, use_bias=bias, rngs=rngs
+    )
 
 
 def mean_hw(x: Array) -> Array:
     """The mean over the map, (n, h, w, c) to (n, 1, 1, c)."""
     return x.mean((1, 2), keepdims=True)
+
+
+def max_pool(x: Array) -> Array:
+    """The maximum over each 3x3 window at stride 2: (n, h, w, c) to (n, p, q, c), p = ceil(h / 2), q = ceil(w / 2).
+
+    By amax over the shifted maps, down and then across: it hands the gradient of a maximum to its ties in equal parts,
+    those of a column first. A window pool gives it all to the first, and in JAX has no deterministic gradient on a GPU.
+    """
+    _, h, w, _ = x.shape
+    y = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
+    y = jnp.stack([y[:, i : i + h : 2] for i in range(3)]).max(0)
+    return jnp.stack([y[:, :, i : i + w : 2] for i in range(3)]).max(0)
 
 
 def apply_gate(x: Array, kind: str, slope: float) -> Array:

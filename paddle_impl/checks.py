@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from numbers import Real
 from operator import index
+from typing import Any
 
 GATES = ("sigmoid", "hard_sigmoid")
 
@@ -54,10 +55,42 @@ def check_hidden(channels: int, reduction: object, hidden: object) -> int:
     return width
 
 
+def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
+    """Return `value` if it is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return value
+
+
+def check_classes(name: str, value: object) -> int:
+    """Return `value` as an int of at least 0, where 0 stands for no classifier."""
+    if value == 0 and not isinstance(value, bool):
+        return 0
+    return check_size(name, value)
+
+
+def check_blocks(name: str, value: object, counts: tuple[int, ...]) -> set[str]:
+    """Return the names of the blocks that `value` means: "all", or names of stages and blocks.
+
+    `counts` is how many blocks each stage has: the first is layer1, of layer1.0, layer1.1 and so on.
+    """
+    stages = {f"layer{i}": [f"layer{i}.{j}" for j in range(count)] for i, count in enumerate(counts, 1)}
+    if isinstance(value, str) and value == "all":
+        value = stages
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ValueError(f"{name} must be 'all' or a sequence of names such as ('layer3', 'layer4.0'), got {value!r}")
+    blocks: set[str] = set()
+    for part in value:
+        if part not in stages and not any(part in names for names in stages.values()):
+            possible = ", ".join(f"{stage} ({names[0]} to {names[-1]})" for stage, names in stages.items())
+            raise ValueError(f"{name} must hold names of {possible}, got {part!r}")
+        blocks.update(stages.get(part, [part]))
+    return blocks
+
+
 def check_gate(gate: object, slope: object) -> None:
     """Raise ValueError unless `gate` is one of GATES and `slope` a positive number."""
-    if gate not in GATES:
-        raise ValueError(f"gate must be one of {', '.join(map(repr, GATES))}, got {gate!r}")
+    check_choice("gate", gate, GATES)
     if not (isinstance(slope, Real) and 0 < float(slope) < float("inf")):
         raise ValueError(f"slope must be a positive number, got {slope!r}")
 

@@ -53,9 +53,11 @@ class BatchNorm(nn.BatchNorm2D):
         y = F.batch_norm(x, mean, var, self.weight, self.bias, training=True, momentum=0.0, epsilon=EPSILON)
         with paddle.no_grad():
             if not kernel_gives_unbiased_variance(paddle.get_device()):
-                var = var * (count / (count - 1))
-            paddle.assign(self._mean + self.momentum * (mean - self._mean), self._mean)
-            paddle.assign(self._variance + self.momentum * (var - self._variance), self._variance)
+                var = var * paddle.full([], count / (count - 1), var.dtype)
+            # As tensors, because paddle.jit.to_static cuts the numbers that it multiplies by to float32.
+            momentum = paddle.full([], self.momentum, var.dtype)
+            paddle.assign(self._mean + momentum * (mean - self._mean), self._mean)
+            paddle.assign(self._variance + momentum * (var - self._variance), self._variance)
         return y
 
 
@@ -68,18 +70,32 @@ def kernel_gives_unbiased_variance(device: str) -> bool:
     return bool(var.item() > 1.5)
 
 
+class Sequential(nn.LayerList):
+    """Modules applied one after the other, each called by its number in the list."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for module in self:
+            x = module(x)
+        return x
+
+
 def conv2d(
     channels: int,
     out_channels: int,
     kernel_size: int,
     *,
+    stride: int = 1,
     dilation: int = 1,
     bias: bool = True,
 ) -> nn.Conv2D:
-    """A convolution that keeps the map's size: an odd kernel, stride 1 and the padding in integers."""
+    """A convolution whose stride alone changes the map's size: an odd kernel, and the padding in integers.
+
+    (n, c, h, w) to (n, o, p, q), where p = ceil(h / stride) and q = ceil(w / stride).
+    """
     padding = dilation * (kernel_size // 2)
+    bias_attr = None if bias else False
     return nn.Conv2D(
-        channels, out_channels, kernel_size, padding=padding, dilation=dilation, bias_attr=None if bias else False
+        channels, out_channels, kernel_size, stride, padding=padding, dilation=dilation, bias_attr=bias_attr
     )
 
 
@@ -88,6 +104,18 @@ def mean_hw(x: Tensor) -> Tensor:
     # Paddle's kernel adds in order and its error grows with the root of the count; row by row it is 5 times closer at
     # 41x37, and twice as fast.
     return x.mean(3, keepdim=True).mean(2, keepdim=True)
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """The maximum over each 3x3 window at stride 2: (n, c, h, w) to (n, c, p, q), p = ceil(h / 2), q = ceil(w / 2).
+
+    By amax over the shifted maps, down and then across: it hands the gradient of a maximum to its ties in equal parts,
+    those of a column first. A window pool gives it all to the first, and in JAX has no deterministic gradient on a GPU.
+    """
+    _, _, h, w = x.shape
+    y = F.pad(x, (1, 1, 1, 1), value=-paddle.inf)
+    y = paddle.stack([y[:, :, i : i + h : 2] for i in range(3)]).amax(0)
+    return paddle.stack([y[:, :, :, i : i + w : 2] for i in range(3)]).amax(0)
 
 
 def apply_gate(x: Tensor, kind: str, slope: float) -> Tensor:

@@ -154,6 +154,35 @@ class Exact(Tape):
             y, (x, lambda g: self.rounded(self.rounded(self.rounded(e / total) - chosen) * self.rounded(g / count)))
         )
 
+    def max_pool(self, x: np.ndarray) -> np.ndarray:
+        """The maximum over 3x3 windows at stride 2, the map surrounded by -inf; ties as of columns, then of rows."""
+        return self.max_of_three(self.max_of_three(x, 2), 3)
+
+    def max_of_three(self, x: np.ndarray, axis: int) -> np.ndarray:
+        """The maximum of every other place along `axis` and its two neighbours."""
+        windows = self.record(shifted(x, axis), (x, lambda g: unshifted(g, axis, x.shape[axis])))
+        y = self.amax(windows, 0)
+        return self.record(y[0], (y, lambda g: g[None]))
+
+    def subsample(self, x: np.ndarray, stride: int) -> np.ndarray:
+        """Every stride-th row and column, from the first on."""
+
+        def pull(g: np.ndarray) -> np.ndarray:
+            gradient = np.zeros(x.shape)
+            gradient[:, :, ::stride, ::stride] = g
+            return gradient
+
+        return self.record(x[:, :, ::stride, ::stride], (x, pull))
+
+    def flatten(self, x: np.ndarray) -> np.ndarray:
+        """(n, c, 1, 1) as (n, c)."""
+        return self.record(x[:, :, 0, 0], (x, lambda g: g[:, :, None, None]))
+
+    def linear(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+        """y[n,o] = bias[o] + sum over c of weight[o,c] * x[n,c,0,0]."""
+        kernel = self.record(weight[:, :, None, None], (weight, lambda g: g[:, :, 0, 0]))
+        return self.flatten(self.conv2d(x, kernel, bias, 1))
+
     def concat(self, maps: Sequence[np.ndarray]) -> np.ndarray:
         """The maps side by side along c."""
         ends = np.cumsum([0, *(x.shape[1] for x in maps)])
@@ -176,12 +205,12 @@ class Exact(Tape):
         y = self.sum_of_products(x, weight, dilation)
         if bias is None:
             return y
-        # PyTorch's dilated convolution adds the gradients of a whole map in order.
-        map_size = y.shape[2] * y.shape[3]
+        # PyTorch's dilated convolution adds the gradients of a whole map in order, XLA in half precision of all maps.
+        count = y[:, 0].size
         return self.record(
             self.rounded(y + bias[:, None, None]),
             (y, lambda g: g),
-            (bias, lambda g: self.total(g, (0, 2, 3), max(BLOCK, map_size)).ravel()),
+            (bias, lambda g: self.total(g, (0, 2, 3), count).ravel()),
         )
 
     def sum_of_products(self, x: np.ndarray, weight: np.ndarray, dilation: int) -> np.ndarray:
@@ -230,3 +259,20 @@ class Noisy(Exact):
     def errors(self, spread: np.ndarray) -> np.ndarray:
         """Normal errors of deviation u * spread."""
         return self.unit_roundoff * spread * self.rng.standard_normal(spread.shape, np.float32)
+
+
+def shifted(x: np.ndarray, axis: int) -> np.ndarray:
+    """The map's values at -1, 0 and 1 from every other place along `axis`, -inf outside: (3, ...)."""
+    sides = [(0, 0)] * x.ndim
+    sides[axis] = (1, 1)
+    padded = np.moveaxis(np.pad(x, sides, constant_values=-np.inf), axis, 0)
+    return np.stack([np.moveaxis(padded[i : i + x.shape[axis] : 2], 0, axis) for i in range(3)])
+
+
+def unshifted(gradient: np.ndarray, axis: int, side: int) -> np.ndarray:
+    """The gradient of `shifted` with respect to x, which has `side` places along `axis`, from that of its result."""
+    moved = np.moveaxis(gradient, axis + 1, 1)
+    padded = np.zeros((side + 2, *moved.shape[2:]))
+    for i in range(3):
+        padded[i : i + side : 2] += moved[i]
+    return np.moveaxis(padded[1:-1], 0, axis)

@@ -22,7 +22,8 @@ class Case:
     """One module with its arguments, on one input; `why` says what it can show that others cannot.
 
     `shape` is the input's (n, c, h, w), `gain` multiplies the drawn kernels, and `modes` are those that exist for it:
-    train mode is left out where dropout's random masks, or a batch norm over one value, have nothing to compare.
+    train mode is left out where dropout's random masks, or a batch norm over one value, have nothing to compare. A heavy
+    case takes seconds: it runs when it is named, or when all are asked for.
     """
 
     module: str
@@ -34,6 +35,7 @@ class Case:
     input: str = "photo"
     gain: float = 1.0
     modes: tuple[str, ...] = ("eval", "train")
+    heavy: bool = False
 
     @property
     def name(self) -> str:
@@ -51,11 +53,22 @@ class Case:
 # stand for another.
 _WIDE = (3, 4, 41, 37)
 
+# Whole networks: odd sides, so that every stride's rounding shows; the last stage still has 2 x 2 places.
+_IMAGE = (2, 3, 39, 35)
+
+
+def _network(label: str, depth: int, why: str, kwargs: Mapping[str, Any], **options: Any) -> Case:
+    """A narrow SEResNet on a small image."""
+    narrow = {"width": 8, "reduction": 4, "num_classes": 10, **kwargs}
+    return Case("SEResNet", label, (depth,), options.pop("shape", _IMAGE), why, narrow, **options)
+
+
 # fmt: off
 CASES: tuple[Case, ...] = (
     Case("SE", "default", (32,), (3, 32, 9, 7), "as most networks use it"),
     Case("SE", "normal", (32,), (3, 32, 9, 7), "the same on values without structure", input="normal"),
     Case("SE", "hidden", (20,), (3, 20, 5, 6), "a bottleneck no ratio gives", {"hidden": 7}),
+    Case("SE", "square", (12,), (3, 12, 5, 6), "square matrices, which pass every shape check transposed", {"hidden": 12}),
     Case("SE", "no-bias", (32,), (3, 32, 9, 7), "no biases, as in many ports", {"reduction": 8, "bias": False}),
     Case("SE", "hard-sigmoid", (24,), (3, 24, 9, 7), "gate at its ends and between", {"reduction": 4, "gate": "hard_sigmoid"}, gain=2.0),
     Case("SE", "hard-sigmoid-0.2", (24,), (3, 24, 9, 7), "PaddleClas's slope", {"reduction": 4, "gate": "hard_sigmoid", "slope": 0.2}, gain=2.0),
@@ -105,12 +118,41 @@ CASES: tuple[Case, ...] = (
     Case("SE_ASPP", "constant", (4, 8), (2, 4, 9, 11), "variance from the border alone", {"rates": (2, 3)}, "constant"),
     Case("SE_ASPP", "training", (4, 6), (4, 4, 9, 8), "small enough to train, biases in front of batch norms", {"rates": (2, 3)}, "normal"),
     Case("SE_ASPP", "batch-1", (4, 8), (1, 4, 13, 17), "one image; train mode refuses it", {"rates": (2, 5)}, modes=("eval",)),
+    Case("BasicBlock", "projection", (6, 8), (2, 6, 9, 8), "a stride and a projecting shortcut", {"stride": 2, "reduction": 4}),
+    Case("BasicBlock", "identity", (8, 8), (2, 8, 9, 7), "attention on a shortcut that projects nothing", {"placement": "identity", "reduction": 4}),
+    Case("BasicBlock", "dilated", (8, 8), (2, 8, 9, 7), "the second convolution reaches further", {"dilation": 4, "first_dilation": 2, "placement": "post", "reduction": 4}),
+    Case("Bottleneck", "projection", (6, 4), (2, 6, 9, 8), "a stride in the 3x3, four times the width", {"stride": 2, "reduction": 4}),
+    Case("Bottleneck", "conv", (16, 4), (2, 16, 9, 7), "CBAM between convolution and norm", {"placement": "conv", "attention": "cbam", "reduction": 4}),
+    Case("Bottleneck", "dilated", (16, 4), (2, 16, 9, 7), "a dilated 3x3, SE at the front", {"dilation": 2, "placement": "pre", "reduction": 4}),
+    _network("standard", 18, "SE before the sum, as the paper has it", {}),
+    _network("pre", 18, "SE before the first convolution", {"placement": "pre"}),
+    _network("post", 18, "SE after the sum", {"placement": "post"}),
+    _network("identity", 18, "SE on the shortcut, before its projection", {"placement": "identity"}),
+    _network("conv", 18, "SE between convolution and norm, in one block", {"placement": "conv", "where": ("layer3.1",)}),
+    _network("cbam", 18, "CBAM in the late stages", {"attention": "cbam", "where": ("layer3", "layer4.0")}),
+    _network("plain", 18, "no attention: a ResNet", {"where": ()}),
+    _network("integers", 18, "ties in the max pool and at the ReLUs", {"placement": "conv"}, input="integers", heavy=True),
+    _network("small-stem", 18, "the stem for small images, a bottleneck of at least 3", {"small_stem": True, "in_channels": 1, "min_hidden": 3}, shape=(2, 1, 13, 11), heavy=True),
+    _network("features", 18, "without a classifier, running values that move far", {"num_classes": 0, "momentum": 0.75}, heavy=True),
+    _network("dilated-16", 18, "the last stage dilated, basic blocks", {"output_stride": 16}, heavy=True),
+    _network("34", 34, "the deeper network of basic blocks", {}, heavy=True),
+    _network("50", 50, "bottlenecks", {}, heavy=True),
+    _network("50-dilated-8", 50, "two stages dilated, as DeepLab has them", {"output_stride": 8}, heavy=True),
+    _network("50-pre", 50, "SE over the wide input of a bottleneck", {"placement": "pre"}, heavy=True),
+    _network("50-post", 50, "SE after the sum", {"placement": "post"}, heavy=True),
+    _network("50-identity", 50, "SE on the wide shortcut", {"placement": "identity"}, heavy=True),
+    _network("50-conv", 50, "SE between the last 1x1 convolution and its norm", {"placement": "conv"}, heavy=True),
+    _network("50-cbam", 50, "CBAM in bottlenecks", {"attention": "cbam", "where": ("layer2.0", "layer4")}, heavy=True),
+    _network("101", 101, "rounding over a hundred layers", {"where": ("layer4",)}, heavy=True),
+    _network("152", 152, "the deepest", {"where": ("layer4",)}, heavy=True),
 )
 # fmt: on
 
 
-def select(patterns: Sequence[str]) -> list[Case]:
-    """The cases whose name one of the glob patterns matches, in the catalogue's order; all of them for no pattern.
+def select(patterns: Sequence[str], *, heavy: bool = False) -> list[Case]:
+    """The cases whose name one of the glob patterns matches, in the catalogue's order.
+
+    For no pattern all of them, the heavy ones only with `heavy`.
 
     Raises:
         ParityError: for a pattern that matches none.
@@ -118,4 +160,6 @@ def select(patterns: Sequence[str]) -> list[Case]:
     for pattern in patterns:
         if not any(fnmatchcase(case.name, pattern) for case in CASES):
             raise ParityError(f"no case matches {pattern!r}; `parity list` shows them, 'CBAM/*' matches all of CBAM")
-    return [case for case in CASES if not patterns or any(fnmatchcase(case.name, p) for p in patterns)]
+    if not patterns:
+        return [case for case in CASES if heavy or not case.heavy]
+    return [case for case in CASES if any(fnmatchcase(case.name, pattern) for pattern in patterns)]

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from .commands import convert, diff, doctor, envs, inspect, records, run
+from .commands import calibrate, convert, diff, doctor, envs, export, inspect, matrix, mutants, records, run
 from .errors import ParityError
 
 app = typer.Typer(
@@ -16,6 +16,10 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("list")(run.list_cases)
+app.command("matrix")(matrix.matrix)
+app.command("mutants")(mutants.mutants)
+app.command("calibrate")(calibrate.run)
+app.command("export")(export.export)
 app.command("plan")(records.plan)
 app.command("record")(records.record)
 app.command("compare")(records.compare)

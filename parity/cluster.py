@@ -18,10 +18,11 @@ import numpy as np
 from . import cases as catalogue
 from . import job, switches
 from .backend import Backend
-from .cases import Case
+from .entry import Entry
 from .errors import ParityError
 from .interpreters import PACKAGES
 from .outcome import Outcome
+from .results import Plan
 from .tasks import Task
 
 # Enough that a framework's start is a small part of a piece's time.
@@ -36,7 +37,7 @@ def compute(
     address: str,
     backends: Sequence[Backend],
     arrays: Mapping[str, np.ndarray],
-    tasks: Mapping[str, Sequence[tuple[Case, Sequence[Task]]]],
+    jobs: Plan,
     *,
     meanwhile: Iterable[object] = (),
     advance: Callable[[], None] = lambda: None,
@@ -63,7 +64,7 @@ def compute(
         waiting = {}
         for i, backend in enumerate(backends):
             start = ray.remote(run_piece).options(**options(backend))
-            for piece in cut(tasks[backend.framework]):
+            for piece in cut(jobs[backend.framework]):
                 waiting[start.remote(_portable(backend), _needed(arrays, piece), piece, timeout)] = i, piece
         found: list[list[tuple[Piece, Outcome]]] = [[] for _ in backends]
         steps: Iterator[object] = iter(meanwhile)
@@ -102,11 +103,11 @@ def options(backend: Backend) -> dict[str, Any]:
     }
 
 
-def cut(todo: Sequence[tuple[Case, Sequence[Task]]]) -> Iterator[Piece]:
+def cut(todo: Sequence[Entry]) -> Iterator[Piece]:
     """The tasks in pieces of one precision and at most CASES cases, cases by name."""
-    for dtype in dict.fromkeys(task.dtype for _, listed in todo for task in listed):
-        entries = [(case.name, [task for task in listed if task.dtype == dtype]) for case, listed in todo]
-        entries = [entry for entry in entries if entry[1]]
+    for dtype in dict.fromkeys(task.dtype for entry in todo for task in entry.tasks):
+        found = [(entry.name, [task for task in entry.tasks if task.dtype == dtype]) for entry in todo]
+        entries = [piece for piece in found if piece[1]]
         for begin in range(0, len(entries), CASES):
             yield entries[begin : begin + CASES]
 
@@ -115,7 +116,7 @@ def run_piece(backend: Backend, arrays: dict[str, np.ndarray], piece: Piece, tim
     """On a machine of the cluster: the piece's outcome, or in words why the backend cannot compute there."""
     known = {case.name: case for case in catalogue.CASES}
     backend = replace(backend, python=backend.python or sys.executable)
-    todo = [(known[name], listed) for name, listed in piece]
+    todo = [Entry(known[name], listed) for name, listed in piece]
     try:
         return job.compute([backend], arrays, {backend.framework: todo}, timeout=timeout)[0]
     except ParityError as error:
@@ -146,14 +147,18 @@ def _fetch(ray: Any, reference: Any, backend: Backend) -> Outcome:
 def _join(backend: Backend, pieces: Sequence[tuple[Piece, Outcome]]) -> Outcome:
     """The pieces of a backend as one outcome; where one computed nothing, its own tasks have the error."""
     joined = Outcome(backend.framework, backend.framework)
+    known = {case.name: case for case in catalogue.CASES}
     for piece, outcome in pieces:
         joined.facts = joined.facts or outcome.facts
         joined.notes += [note for note in outcome.notes if note not in joined.notes]
         joined.computed |= outcome.computed
         joined.errors |= {
-            (case, task.key): why for case, listed in piece for task in listed if (why := outcome.error(case, task))
+            (name, task.key): why
+            for name, listed in piece
+            for task in listed
+            if (why := outcome.error(Entry(known[name], listed), task))
         }
-        name, other = (facts.get("device", {}).get("name", "") for facts in (joined.facts, outcome.facts))
-        if other and name != other and not any(other in note for note in joined.notes):
-            joined.notes.append(f"{backend.framework} ran on a {other} too, not only on a {name}")
+        device, other = (facts.get("device", {}).get("name", "") for facts in (joined.facts, outcome.facts))
+        if other and device != other and not any(other in note for note in joined.notes):
+            joined.notes.append(f"{backend.framework} ran on a {other} too, not only on a {device}")
     return joined

@@ -10,6 +10,7 @@ anything that a NaN could pass.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import ml_dtypes  # noqa: F401 - from here on NumPy knows bfloat16 by name
 import numpy as np
 
 RELATIVE = "relative"
@@ -127,6 +128,11 @@ def relative(difference: np.ndarray, truth: np.ndarray, noise: Noise, limit: flo
     """
     scale = max(largest(truth), NOISE_LIMIT * noise.peak / limit)
     return _ratio(largest(difference), scale)
+
+
+def unmoved(weights: Arrays, who: str) -> dict[str, np.ndarray]:
+    """The running values among canonical weights that a model does not own, so that no pass may move them."""
+    return {f"{who}/{key}": array for key, array in weights.items() if "running_" in key}
 
 
 def largest(array: np.ndarray) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from . import reference
 from .arithmetic import UNIT_ROUNDOFF, Exact, Noisy
 from .cases import Case
-from .compare import Noise
+from .compare import Noise, unmoved
 from .errors import ParityError
 
 # Enough draws to know the noise of a single number within a fifth. In float64 its order of magnitude is enough.
@@ -18,6 +18,10 @@ DRAWS_FLOAT64 = 4
 STEP = 1e-7
 WITNESS_LIMIT = 1e-5
 DIRECTIONS = 8
+STRETCH = 1000.0
+# A share of an array's size: noise of more drowns it. And a share of the noise: an array of less is zero.
+DROWNED = 0.5
+ZERO = 1e-6
 
 Arrays = dict[str, np.ndarray]
 
@@ -84,7 +88,33 @@ def expect(
     if "gradients" in checks:
         check_witness(case, model, drawn, truth["gradients"], train=train)
     noise = measure_noise(truth, dtype, run, roundoff=roundoff)
-    return {check: Expected(truth[check], noise[check]) for check in checks}
+    return {
+        check: Expected(truth[check], noise[check], find_drowned(truth[check], noise[check], dtype)) for check in checks
+    }
+
+
+def find_drowned(arrays: Arrays, noise: Mapping[str, Noise], dtype: str) -> dict[str, str]:
+    """The arrays of which rounding to half precision leaves nothing to compare, with the reason.
+
+    There the errors are so large that they multiply, which a model of small ones does not tell. An array that is zero
+    by construction is not among them: its noise is that of what was summed.
+    """
+    if dtype not in ("bfloat16", "float16"):
+        return {}
+    drowned = {}
+    for key, array in arrays.items():
+        size = float(np.sqrt(np.mean(array**2)))
+        if ZERO * noise[key].rms < size < noise[key].rms / DROWNED:
+            drowned[key] = f"its rounding noise is {noise[key].rms / size:.2g} of its size"
+    return drowned
+
+
+def expect_forward(case: Case, weights: Arrays, x: np.ndarray, dtype: str, *, train: bool) -> Expected:
+    """The output and the model's arrays after it, for weights and an input of one's own."""
+    drawn = Drawn(weights, x, np.zeros((), x.dtype))
+    expected = expect(case, drawn, dtype, ("forward",), train=train)["forward"]
+    arrays = {key: array for key, array in expected.arrays.items() if "/" not in key}
+    return Expected(arrays, expected.noise, expected.undetermined)
 
 
 def measure_noise(
@@ -104,10 +134,11 @@ def measure_noise(
 
 
 def forward(model: reference.Module, drawn: Drawn, ops: Exact, *, train: bool) -> Arrays:
-    """The output, and the model's arrays after it."""
+    """The output and the model's arrays after it; the arrays given to it and those read before stay as they were."""
     reference.set_weights(model, drawn.weights)
+    before = reference.get_weights(model)
     output = model(drawn.x.astype(np.float64), ops, train=train)
-    return {"output": output, **reference.get_weights(model)}
+    return {"output": output, **reference.get_weights(model), **unmoved(before, "given"), **unmoved(before, "read")}
 
 
 def gradients(model: reference.Module, drawn: Drawn, ops: Exact, *, train: bool) -> Arrays:
@@ -132,15 +163,20 @@ def check_witness(case: Case, model: reference.Module, drawn: Drawn, found: Arra
     rng = np.random.default_rng(0)
     for _ in range(DIRECTIONS):
         direction = draw_direction(case, drawn.x, found, rng)
-        parts = [float((gradient * direction[key]).sum()) for key, gradient in found.items()]
+        parts = np.array([(gradient * direction[key]).sum() for key, gradient in found.items()])
+        # Every array is to have the same part in the sum, or a mistake in a small one would not show.
+        share = np.sqrt(np.mean(parts**2))
+        factors = np.where(np.abs(parts) > share / STRETCH, share / np.maximum(np.abs(parts), share / STRETCH), 1.0)
+        direction = {key: factor * way for factor, (key, way) in zip(factors, direction.items(), strict=True)}
+        parts = factors * parts
         difference = (
             loss_along(model, drawn, direction, STEP, train=train)
             - loss_along(model, drawn, direction, -STEP, train=train)
         ) / (2 * STEP)
-        if abs(difference - sum(parts)) <= WITNESS_LIMIT * max(1.0, float(np.linalg.norm(parts))):
+        if abs(difference - parts.sum()) <= WITNESS_LIMIT * max(1.0, float(np.linalg.norm(parts))):
             return
     raise ParityError(
-        f"{case.name}: the reference's gradient along a direction is {sum(parts):.9g}, "
+        f"{case.name}: the reference's gradient along a direction is {parts.sum():.9g}, "
         f"the difference of its outputs {difference:.9g}"
     )
 
@@ -152,9 +188,9 @@ def draw_direction(case: Case, x: np.ndarray, leaves: Arrays, rng: np.random.Gen
     along a direction that parts them.
     """
     direction = {key: rng.standard_normal(array.shape) for key, array in leaves.items()}
-    if case.input not in ("normal", "offset"):
+    if case.input not in ("normal", "offset") or x.dtype.itemsize < 4:
         frequency, phase = rng.standard_normal((2, len(x), 1, 1, 1))
-        direction["input"] = x * np.cos(frequency * x + phase)
+        direction["input"] = x.astype(np.float64) * np.cos(frequency * x.astype(np.float64) + phase)
     return direction
 
 

@@ -91,7 +91,8 @@ def crops(image: np.ndarray, shape: tuple[int, int, int, int]) -> np.ndarray:
     windows = [image[top : top + h * r, left : left + w * r] for top, left in zip(tops, lefts, strict=True)]
     blocks = np.stack(windows).reshape(n, h, r, w, r, 3)
     maps = blocks.transpose(0, 5, 2, 4, 1, 3).reshape(n, 3 * r * r, h, w)[:, :c]
-    return (maps.astype(np.float32) - 128) / 64
+    # In order, for safetensors writes the memory as it lies: up to three channels are still a view here.
+    return (np.ascontiguousarray(maps, np.float32) - 128) / 64
 
 
 def draw_weights(case: Case, shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, np.ndarray]:

@@ -7,7 +7,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from safetensors.numpy import load_file, save_file
 
 from . import endings, interpreters, switches
 from .backend import Backend
-from .cases import Case
+from .entry import Entry
 from .errors import ParityError
 from .expect import Drawn
 from .outcome import Outcome
+from .results import Plan
 from .tasks import Task
 from .training import LOSSES, OPTIMIZERS, STEPS, Lesson
 
@@ -38,7 +40,13 @@ class Worker:
     outcome: Outcome
     done: bool = False
     stopped: str = ""
+    ended: bool = False
     heard: float = field(default_factory=time.monotonic)
+
+    @property
+    def framework(self) -> str:
+        """The framework that it runs."""
+        return self.backend.framework
 
     def collect(self) -> None:
         """Read what the process wrote; where it did not come to that, how it ended is the error of every task."""
@@ -72,19 +80,21 @@ def list_arrays(drawn: Mapping[str, Drawn], lessons: Mapping[str, Lesson]) -> di
     return arrays
 
 
-def write_job(folder: Path, backend: Backend, tasks: Sequence[tuple[Case, Sequence[Task]]]) -> None:
+def write_job(folder: Path, backend: Backend, entries: Sequence[Entry]) -> None:
     """Write what the process of a framework is to compute, and where."""
-    entries = [
+    todo = [
         {
-            "case": case.name,
-            "module": case.module,
-            "args": case.args,
-            "kwargs": dict(case.kwargs),
-            "tasks": [_describe(task) for task in todo],
+            "name": entry.name,
+            "case": entry.case.name,
+            "module": entry.case.module,
+            "args": entry.case.args,
+            "kwargs": dict(entry.case.kwargs),
+            "tasks": [_describe(task) for task in entry.tasks],
+            "slip": (entry.mutant.file, *entry.mutant.edits[backend.framework]) if entry.mutant else None,
         }
-        for case, todo in tasks
+        for entry in entries
     ]
-    job = {"backend": asdict(backend), "cases": entries}
+    job = {"backend": asdict(backend), "cases": todo}
     (folder / f"{backend.framework}.json").write_text(json.dumps(job))
 
 
@@ -100,34 +110,51 @@ def _describe(task: Task) -> dict[str, Any]:
 def compute(
     backends: Sequence[Backend],
     arrays: Mapping[str, np.ndarray],
-    tasks: Mapping[str, Sequence[tuple[Case, Sequence[Task]]]],
+    jobs: Plan,
     *,
     meanwhile: Iterable[object] = (),
     advance: Callable[[], None] = lambda: None,
     timeout: float | None = None,
 ) -> list[Outcome]:
-    """What each backend computes of its framework's tasks, each in a process of its own at the same time.
+    """What each backend computes of its framework's entries, each in a process of its own at the same time.
 
     The steps of `meanwhile` are taken in this process while the others start and compute; for the rest see `follow`.
     """
-    lines: Messages = queue.Queue()
-    workers: list[Worker] = []
+    with start_all(backends, arrays, jobs) as (workers, lines):
+        for _ in meanwhile:
+            follow(workers, lines, advance, wait=False)
+        follow(workers, lines, advance, timeout=timeout)
+    return [worker.outcome for worker in workers]
+
+
+@contextmanager
+def running(
+    jobs: Plan, drawn: Mapping[str, Drawn], lessons: Mapping[str, Lesson]
+) -> Iterator[tuple[list[Worker], Messages]]:
+    """One process for each framework of `jobs`, at work on the processor; none of them is left at the end."""
+    with start_all([Backend(framework) for framework in jobs], list_arrays(drawn, lessons), jobs) as started:
+        yield started
+
+
+@contextmanager
+def start_all(
+    backends: Sequence[Backend], arrays: Mapping[str, np.ndarray], jobs: Plan
+) -> Iterator[tuple[list[Worker], Messages]]:
+    """One process for each backend, at work; none of them is left at the end."""
     with tempfile.TemporaryDirectory(prefix="parity-") as name:
         folder = Path(name)
         save_file(dict(arrays), folder / "arrays.safetensors")
+        lines: Messages = queue.Queue()
+        workers: list[Worker] = []
         try:
             for backend in backends:
-                write_job(folder, backend, tasks[backend.framework])
+                write_job(folder, backend, jobs[backend.framework])
                 workers.append(start(backend, folder, len(backends), lines))
-            running = list(workers)
-            for _ in meanwhile:
-                follow(running, lines, advance, wait=False)
-            follow(running, lines, advance, wait=True, timeout=timeout)
+            yield workers, lines
         finally:
             for worker in workers:
                 worker.process.kill()
                 worker.process.wait()
-    return [worker.outcome for worker in workers]
 
 
 def start(backend: Backend, folder: Path, workers: int, lines: Messages) -> Worker:
@@ -157,12 +184,17 @@ def start(backend: Backend, folder: Path, workers: int, lines: Messages) -> Work
 
 
 def follow(
-    running: list[Worker], lines: Messages, advance: Callable[[], None], *, wait: bool, timeout: float | None = None
+    workers: Sequence[Worker],
+    lines: Messages,
+    advance: Callable[[], None],
+    *,
+    wait: bool = True,
+    timeout: float | None = None,
 ) -> None:
-    """Take in what the workers say, each leaving `running` at its end; `advance` is called for each case finished.
+    """Take in what the workers say.
 
     Args:
-        running: the workers that have not ended.
+        workers: all that were started.
         lines: what they say.
         advance: called once for each case finished.
         wait: until all have ended; or else only for what is there.
@@ -171,22 +203,22 @@ def follow(
     Raises:
         ParityError: where a worker's device, packages or arithmetic are not what they must be.
     """
-    while running:
+    while not all(worker.ended for worker in workers):
         try:
             worker, line = lines.get(timeout=TICK) if wait else lines.get_nowait()
         except queue.Empty:
-            for silent in [worker for worker in running if _is_silent(worker, timeout)]:
-                silent.stopped = f"said nothing for {timeout:g} seconds (--timeout) and was stopped"
-                silent.process.kill()
-                _end(silent, running)
             if not wait:
                 return
+            for silent in (worker for worker in workers if _is_silent(worker, timeout)):
+                silent.stopped = f"said nothing for {timeout:g} seconds (--timeout) and was stopped"
+                silent.process.kill()
+                _end(silent)
             continue
-        if worker not in running:
+        if worker.ended:
             continue
         worker.heard = time.monotonic()
         if line is None:
-            _end(worker, running)
+            _end(worker)
         else:
             _take_in(worker, line, advance)
 
@@ -194,7 +226,7 @@ def follow(
 def _take_in(worker: Worker, line: str, advance: Callable[[], None]) -> None:
     try:
         message = json.loads(line)
-        kind = next(kind for kind in ("ready", "refused", "error", "done", "case") if kind in message)
+        kind = next(kind for kind in ("ready", "refused", "error", "done", "name") if kind in message)
     except (ValueError, TypeError, StopIteration):
         if line.strip() and not worker.outcome.notes:
             worker.outcome.notes.append(
@@ -206,7 +238,7 @@ def _take_in(worker: Worker, line: str, advance: Callable[[], None]) -> None:
     if kind == "ready":
         worker.outcome.facts = message["ready"]
     elif kind == "error":
-        worker.outcome.errors[message["case"], message["task"]] = message["error"]
+        worker.outcome.errors[message["name"], message["task"]] = message["error"]
     elif kind == "done":
         worker.done = True
     else:
@@ -214,13 +246,13 @@ def _take_in(worker: Worker, line: str, advance: Callable[[], None]) -> None:
 
 
 def _is_silent(worker: Worker, timeout: float | None) -> bool:
-    return timeout is not None and time.monotonic() - worker.heard > timeout
+    return not worker.ended and timeout is not None and time.monotonic() - worker.heard > timeout
 
 
-def _end(worker: Worker, running: list[Worker]) -> None:
+def _end(worker: Worker) -> None:
     worker.process.wait()
     worker.collect()
-    running.remove(worker)
+    worker.ended = True
 
 
 def _environment(backend: Backend, folder: Path, workers: int) -> dict[str, str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .entry import Entry
 from .tasks import Task
 
 
@@ -13,7 +14,7 @@ class Outcome:
     """The arrays that a framework computed, why there are none where there are none, and on what it ran.
 
     `name` tells it from the others that it is compared with, `facts` are as `parity.session` has them, `errors` go by
-    case and task, and one at ("", "") is that of every task.
+    entry and task, and one at ("", "") is that of every task.
     """
 
     framework: str
@@ -38,14 +39,14 @@ class Outcome:
         """The versions of the libraries that computed."""
         return self.facts.get("versions", {})
 
-    def arrays(self, case: str, task: Task) -> dict[str, np.ndarray]:
+    def arrays(self, entry: Entry, task: Task) -> dict[str, np.ndarray]:
         """What it computed for a task, by name."""
-        prefix = f"{case}|{task.key}|"
+        prefix = f"{entry.name}|{task.key}|"
         return {key.removeprefix(prefix): array for key, array in self.computed.items() if key.startswith(prefix)}
 
-    def error(self, case: str, task: Task) -> str:
+    def error(self, entry: Entry, task: Task) -> str:
         """Why it computed nothing for a task, or an empty string."""
-        return self.errors.get((case, task.key), self.errors.get(("", ""), ""))
+        return self.errors.get((entry.name, task.key), self.errors.get(("", ""), ""))
 
     def refusal(self, dtype: str) -> str:
         """Why its device leaves out every task in `dtype`, or an empty string; only float64 is left out."""

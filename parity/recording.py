@@ -12,6 +12,7 @@ from . import canary, job, records
 from .backend import Backend
 from .cases import Case
 from .compare import RELATIVE_LIMIT, Noise, judge
+from .entry import Entry
 from .errors import ParityError
 from .expect import Expected
 from .outcome import Outcome
@@ -38,10 +39,10 @@ def record(
     advance: Callable[[], None] = lambda: None,
 ) -> Record:
     """The plan with what each backend computes of it; see `parity.job.compute` for what is raised."""
-    tasks = _tasks(planned, [backend.framework for backend in backends])
+    jobs = _jobs(planned, [backend.framework for backend in backends])
     lessons = draw_lessons(planned.cases, planned.drawn, planned.checks, planned.seed)
     arrays = job.list_arrays(planned.drawn, lessons)
-    outcomes = job.compute(backends, arrays, tasks, advance=advance, timeout=timeout)
+    outcomes = job.compute(backends, arrays, jobs, advance=advance, timeout=timeout)
     return replace(planned, outcomes=outcomes, made=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
@@ -60,15 +61,15 @@ def compare(paths: Sequence[Path], found: Sequence[Record], *, advance: Callable
     for path, each in zip(paths, found, strict=True):
         _check_arithmetic(path, each.outcomes)
     records.names(paths, [each.outcomes for each in found])
-    tasks = _tasks(first, list(dict.fromkeys(outcome.framework for outcome in outcomes)))
+    jobs = _jobs(first, list(dict.fromkeys(outcome.framework for outcome in outcomes)))
     truth: dict[tuple[str, str, str, str], Expected] = {}
     lessons = draw_lessons(first.cases, first.drawn, first.checks, first.seed)
     units = roundoffs(allow_tf32=any(outcome.allow_tf32 for outcome in outcomes))
     for _ in expect_everything(first.cases, first.drawn, lessons, first.dtypes, first.checks, units, truth):
         advance()
     try:
-        report = judge_all(outcomes, tasks, truth, first.seed)
-        pairs = [result for a, b in combinations(outcomes, 2) for result in _pair(a, b, tasks, truth)]
+        report = judge_all(outcomes, jobs, truth, first.seed)
+        pairs = [result for a, b in combinations(outcomes, 2) for result in _pair(a, b, jobs, truth)]
     except (ValueError, KeyError, TypeError) as error:
         raise ParityError(f"a record's arrays cannot be judged: {type(error).__name__} {error}") from None
     return replace(report, more=pairs)
@@ -84,29 +85,29 @@ def _check_arithmetic(path: Path, outcomes: Sequence[Outcome]) -> None:
             raise ParityError(f"{path}: {why}")
 
 
-def _tasks(planned: Record, frameworks: Sequence[str]) -> Plan:
+def _jobs(planned: Record, frameworks: Sequence[str]) -> Plan:
     return plan_all(planned.cases, frameworks, planned.checks, planned.dtypes, ("eager",))
 
 
-def _pair(a: Outcome, b: Outcome, tasks: Plan, truth: Truth) -> Iterator[Result]:
+def _pair(a: Outcome, b: Outcome, jobs: Plan, truth: Truth) -> Iterator[Result]:
     """The verdict on two runs, on every task that both computed and that rounding alone does not lead astray."""
-    for case, todo in tasks[a.framework]:
-        for task in todo:
+    for entry in jobs[a.framework]:
+        for task in entry.tasks:
             if task.check in ("training", "steps") or any(
-                outcome.error(case.name, task) or outcome.refusal(task.dtype) for outcome in (a, b)
+                outcome.error(entry, task) or outcome.refusal(task.dtype) for outcome in (a, b)
             ):
                 continue
-            yield _pair_task(a, b, case, task, truth[case.name, task.dtype, task.mode, task.check])
+            yield _pair_task(a, b, entry, task, truth[entry.name, task.dtype, task.mode, task.check])
 
 
-def _pair_task(a: Outcome, b: Outcome, case: Case, task: Task, expected: Expected) -> Result:
-    other = {key: array.astype(np.float64) for key, array in b.arrays(case.name, task).items()}
+def _pair_task(a: Outcome, b: Outcome, entry: Entry, task: Task, expected: Expected) -> Result:
+    other = {key: array.astype(np.float64) for key, array in b.arrays(entry, task).items()}
     noise = {key: Noise(APART * noise.rms, APART * noise.peak) for key, noise in expected.noise.items()}
     # What the reference has not is wrong in both, and is said where each is held against it.
     shared: Mapping[str, np.ndarray] = {key: array for key, array in other.items() if key in noise}
-    verdict = judge(a.arrays(case.name, task), shared, task.dtype, noise, APART * RELATIVE_LIMIT)
+    verdict = judge(a.arrays(entry, task), shared, task.dtype, noise, APART * RELATIVE_LIMIT)
     return Result(
-        case.name,
+        entry.name,
         f"{a.name} ~ {b.name}",
         f"{a.device} ~ {b.device}",
         task.dtype,

@@ -10,6 +10,7 @@ by `set_weights`; calling it with an arithmetic and a mode gives the output, and
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,16 +32,31 @@ class Module:
 
 
 class Conv2d(Module):
-    """A convolution that keeps the map's size; `weight` is (o, i, k, k)."""
+    """A convolution that keeps the map's size, of which a stride takes a part; `weight` is (o, i, k, k)."""
 
-    def __init__(self, channels: int, out_channels: int, side: int, *, dilation: int = 1, bias: bool = True) -> None:
+    def __init__(
+        self, channels: int, out_channels: int, side: int, *, stride: int = 1, dilation: int = 1, bias: bool = True
+    ) -> None:
         shapes = {"weight": (out_channels, channels, side, side)}
         super().__init__(**shapes, **({"bias": (out_channels,)} if bias else {}))
+        self.stride = stride
         self.dilation = dilation
 
     def __call__(self, x: np.ndarray, ops: Exact, *, train: bool) -> np.ndarray:
         """See `Exact.conv2d`."""
-        return ops.conv2d(x, self.arrays["weight"], self.arrays.get("bias"), self.dilation)
+        y = ops.conv2d(x, self.arrays["weight"], self.arrays.get("bias"), self.dilation)
+        return y if self.stride == 1 else ops.subsample(y, self.stride)
+
+
+class Linear(Module):
+    """A matrix and a bias over the channels of a 1x1 map; `weight` is (o, i)."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__(weight=(out_channels, channels), bias=(out_channels,))
+
+    def __call__(self, x: np.ndarray, ops: Exact, *, train: bool) -> np.ndarray:
+        """See `Exact.linear`."""
+        return ops.linear(x, self.arrays["weight"], self.arrays["bias"])
 
 
 class BatchNorm(Module):
@@ -253,6 +269,150 @@ class SE_ASPP(ASPP):
     def __call__(self, x: np.ndarray, ops: Exact, *, train: bool) -> np.ndarray:
         """See the class."""
         return self.project(self.se(self.features(x, ops, train=train), ops, train=train), ops, train=train)
+
+
+class Block(Module):
+    """relu(branch(x) + downsample(x)), attention at one of five places; `branch` pairs each convolution with its norm.
+
+    Basic: 3x3 (stride), 3x3. Bottleneck: 1x1, 3x3 (stride), 1x1 to four times the width.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        *,
+        bottleneck: bool,
+        stride: int = 1,
+        dilation: int = 1,
+        first_dilation: int | None = None,
+        placement: str = "standard",
+        attention: str | None = "se",
+        reduction: int = 16,
+        min_hidden: int | None = None,
+        momentum: float = 0.1,
+    ) -> None:
+        super().__init__()
+        out = 4 * width if bottleneck else width
+        first = {"stride": stride, "dilation": first_dilation or dilation}
+        layers = (
+            [(channels, width, 1, {}), (width, width, 3, first), (width, out, 1, {})]
+            if bottleneck
+            else [(channels, width, 3, first), (width, width, 3, {"dilation": dilation})]
+        )
+        self.depth = len(layers)
+        for i, (source, target, side, options) in enumerate(layers, 1):
+            setattr(self, f"conv{i}", Conv2d(source, target, side, bias=False, **options))
+            setattr(self, f"bn{i}", BatchNorm(target, momentum=momentum))
+        self.placement = placement if attention else ""
+        self.se: SE | CBAM | None = None
+        if attention:
+            attended = channels if placement in ("pre", "identity") else out
+            hidden = max(min_hidden or 1, attended // reduction)
+            self.se = (SE if attention == "se" else CBAM)(attended, hidden=hidden)
+        self.downsample: list[Module] = []
+        if stride != 1 or channels != out:
+            projection = Conv2d(channels, out, 1, stride=stride, bias=False)
+            self.downsample = [projection, BatchNorm(out, momentum=momentum)]
+
+    def __call__(self, x: np.ndarray, ops: Exact, *, train: bool) -> np.ndarray:
+        """See the class."""
+
+        def attend(y: np.ndarray, place: str) -> np.ndarray:
+            return y if self.se is None or self.placement != place else self.se(y, ops, train=train)
+
+        y = attend(x, "pre")
+        for i in range(1, self.depth + 1):
+            y = getattr(self, f"conv{i}")(y, ops, train=train)
+            last = i == self.depth
+            y = getattr(self, f"bn{i}")(attend(y, "conv") if last else y, ops, train=train)
+            y = attend(y, "standard") if last else ops.relu(y)
+        shortcut = attend(x, "identity")
+        for layer in self.downsample:
+            shortcut = layer(shortcut, ops, train=train)
+        return attend(ops.relu(ops.add(y, shortcut)), "post")
+
+
+class BasicBlock(Block):
+    """See Block."""
+
+    def __init__(self, channels: int, width: int, **options: Any) -> None:
+        super().__init__(channels, width, bottleneck=False, **options)
+
+
+class Bottleneck(Block):
+    """See Block."""
+
+    def __init__(self, channels: int, width: int, **options: Any) -> None:
+        super().__init__(channels, width, bottleneck=True, **options)
+
+
+class SEResNet(Module):
+    """fc(mean_hw(stages(max_pool(relu(bn1(conv1(x))))))), four stages of blocks, each after the first half the size."""
+
+    blocks: ClassVar = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+
+    def __init__(
+        self,
+        depth: int,
+        *,
+        placement: str = "standard",
+        where: str | Sequence[str] = "all",
+        attention: str = "se",
+        reduction: int = 16,
+        min_hidden: int | None = None,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        width: int = 64,
+        small_stem: bool = False,
+        output_stride: int = 32,
+        momentum: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.small_stem = small_stem
+        side, stride = (3, 1) if small_stem else (7, 2)
+        self.conv1 = Conv2d(in_channels, width, side, stride=stride, bias=False)
+        self.bn1 = BatchNorm(width, momentum=momentum)
+        # Where the map is no longer halved, the kernels of what follows reach twice as far instead.
+        steps = {32: (1, 2, 2, 2), 16: (1, 2, 2, 1), 8: (1, 2, 1, 1)}[output_stride]
+        reach = {32: (1, 1, 1, 1, 1), 16: (1, 1, 1, 1, 2), 8: (1, 1, 1, 2, 4)}[output_stride]
+        channels = width
+        for i, count in enumerate(self.blocks[depth]):
+            stage = []
+            for j in range(count):
+                names = (f"layer{i + 1}", f"layer{i + 1}.{j}")
+                block = (BasicBlock if depth < 50 else Bottleneck)(
+                    channels,
+                    width * 2**i,
+                    stride=steps[i] if j == 0 else 1,
+                    dilation=reach[i + 1],
+                    first_dilation=reach[i] if j == 0 else None,
+                    placement=placement,
+                    attention=attention if where == "all" or any(name in where for name in names) else None,
+                    reduction=reduction,
+                    min_hidden=min_hidden,
+                    momentum=momentum,
+                )
+                channels = width * 2**i * (4 if depth >= 50 else 1)
+                stage.append(block)
+            setattr(self, f"layer{i + 1}", stage)
+        self.fc = Linear(channels, num_classes) if num_classes else None
+
+    def stages(self, x: np.ndarray, ops: Exact, *, train: bool) -> list[np.ndarray]:
+        """The map after each stage."""
+        y = ops.relu(self.bn1(self.conv1(x, ops, train=train), ops, train=train))
+        y = y if self.small_stem else ops.max_pool(y)
+        maps = []
+        for i in range(1, 5):
+            for block in getattr(self, f"layer{i}"):
+                y = block(y, ops, train=train)
+            maps.append(y)
+        return maps
+
+    def __call__(self, x: np.ndarray, ops: Exact, *, train: bool) -> np.ndarray:
+        """See the class."""
+        y = ops.mean(self.stages(x, ops, train=train)[-1], (2, 3))
+        return ops.flatten(y) if self.fc is None else self.fc(y, ops, train=train)
 
 
 def shapes(model: Module) -> dict[str, tuple[int, ...]]:

@@ -4,26 +4,26 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .cases import Case
+from .entry import Entry
 from .outcome import Outcome
 from .results import Plan, Result
 from .tasks import Task
 
 
-def compare(first: Outcome, others: Sequence[Outcome], tasks: Plan) -> Iterator[Result]:
+def compare(first: Outcome, others: Sequence[Outcome], jobs: Plan) -> Iterator[Result]:
     """A result for each task that the first run computed: how many of its arrays changed in any other run."""
-    for case, todo in tasks[first.framework]:
-        for task in todo:
-            if not first.error(case.name, task) and not first.refusal(task.dtype):
-                yield _compare(first, others, case, task)
+    for entry in jobs[first.framework]:
+        for task in entry.tasks:
+            if not first.error(entry, task) and not first.refusal(task.dtype):
+                yield _compare(first, others, entry, task)
 
 
-def _compare(first: Outcome, others: Sequence[Outcome], case: Case, task: Task) -> Result:
-    arrays = first.arrays(case.name, task)
-    changed = sorted({name for other in others for name in unequal(arrays, other.arrays(case.name, task))})
+def _compare(first: Outcome, others: Sequence[Outcome], entry: Entry, task: Task) -> Result:
+    arrays = first.arrays(entry, task)
+    changed = sorted({name for other in others for name in unequal(arrays, other.arrays(entry, task))})
     why = f"{', '.join(changed)}: not bit for bit the same in every run" if changed else ""
     return Result(
-        case.name,
+        entry.name,
         first.name,
         first.device,
         task.dtype,

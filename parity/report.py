@@ -97,13 +97,16 @@ def _places(results: Sequence[Result]) -> str:
 
 
 def _special(results: Sequence[Result]) -> dict[str, list[str]]:
-    """What could not be judged and why, each reason with the frameworks that it holds in."""
+    """What could not be judged and why, each reason with where it holds."""
     lines: dict[str, list[str]] = {}
     for result in results:
-        if result.verdict not in ("same", "differs"):
-            line = f"{result.verdict.upper()} {result.case}, {result.dtype}, {result.check}: {result.why}"
+        if result.verdict == "undetermined":
+            line = f"UNDETERMINED {result.case}, {result.dtype}, {result.check}: {result.why}"
             lines.setdefault(line, []).append(result.framework)
-    return lines
+        elif result.verdict == "unsupported":
+            line = f"UNSUPPORTED in {result.framework}, {result.dtype}, {result.check}: {result.why}"
+            lines.setdefault(line, []).append(result.case)
+    return {line: where if len(where) < 4 else [f"{len(where)} cases"] for line, where in lines.items()}
 
 
 def _table(results: Sequence[Result], frameworks: Sequence[str]) -> Table:

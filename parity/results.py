@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .cases import Case
-from .tasks import Task
+from .entry import Entry
 
 # By framework.
-Plan = Mapping[str, Sequence[tuple[Case, Sequence[Task]]]]
+Plan = Mapping[str, Sequence[Entry]]
 
 
 @dataclass(frozen=True)

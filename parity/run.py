@@ -11,15 +11,17 @@ from .backend import Backend
 from .canary import TF32_ROUNDOFF
 from .cases import Case
 from .compare import NOISE_UNITS, RELATIVE, RELATIVE_LIMIT, Verdict, judge, judge_drift
+from .entry import Entry
 from .expect import Drawn, Expected, build, expect, output_shape
 from .inputs import draw_cotangent, draw_input, draw_weights
 from .outcome import Outcome
 from .results import Plan, Report, Result
 from .tasks import Task, is_trained, plan, plan_training
-from .training import TRAINING_LIMIT, Lesson, draw_lesson, expect_training, synchronise
+from .training import RECIPES, TRAINING_LIMIT, Lesson, draw_lesson, expect_training, synchronise
+from .unsupported import is_unsupported
 
 # By case, precision, mode and check.
-Truth = Mapping[tuple[str, str, str, str], Expected]
+Truth = dict[tuple[str, str, str, str], Expected]
 
 
 def run(
@@ -61,7 +63,7 @@ def run(
     """
     chosen = [(backends or {}).get(name, Backend(name)) for name in frameworks]
     drawn = {case.name: draw(case, image, seed) for case in cases}
-    tasks = plan_all(cases, frameworks, checks, dtypes, forms)
+    jobs = plan_all(cases, frameworks, checks, dtypes, forms)
     lessons = draw_lessons(cases, drawn, checks, seed)
     truth: dict[tuple[str, str, str, str], Expected] = {}
 
@@ -73,19 +75,19 @@ def run(
             yield
 
     arrays = job.list_arrays(drawn, lessons)
-    outcomes = compute(chosen, arrays, tasks, meanwhile=expect_all(), advance=advance, timeout=timeout)
-    report = judge_all(outcomes, tasks, truth, seed)
-    others = [compute(chosen, arrays, tasks, advance=advance, timeout=timeout) for _ in range(runs - 1)]
+    outcomes = compute(chosen, arrays, jobs, meanwhile=expect_all(), advance=advance, timeout=timeout)
+    report = judge_all(outcomes, jobs, truth, seed)
+    others = [compute(chosen, arrays, jobs, advance=advance, timeout=timeout) for _ in range(runs - 1)]
     for first, *again in zip(outcomes, *others, strict=True):
-        report.more.extend(repeat.compare(first, again, tasks) if again else ())
+        report.more.extend(repeat.compare(first, again, jobs) if again else ())
     return report
 
 
 def plan_all(
     cases: Sequence[Case], frameworks: Sequence[str], checks: Sequence[str], dtypes: Sequence[str], forms: Sequence[str]
 ) -> Plan:
-    """Every framework's tasks, by framework and case."""
-    return {name: [(case, plan(case, checks, dtypes, forms, name)) for case in cases] for name in frameworks}
+    """Every framework's entries."""
+    return {name: [Entry(case, plan(case, checks, dtypes, forms, name)) for case in cases] for name in frameworks}
 
 
 def roundoffs(*, allow_tf32: bool) -> dict[str, float]:
@@ -106,29 +108,26 @@ def expect_everything(
     for case in cases:
         truth.update(expect_case(case, drawn[case.name], dtypes, checks, roundoff))
         if case.name in lessons:
-            truth.update(expect_lesson(case, lessons[case.name], dtypes, roundoff))
+            truth.update(expect_lesson(case, lessons[case.name], dtypes, roundoff=roundoff))
         yield
 
 
-def judge_all(outcomes: Sequence[Outcome], tasks: Plan, truth: Truth, seed: int) -> Report:
+def judge_all(outcomes: Sequence[Outcome], jobs: Plan, truth: Truth, seed: int) -> Report:
     """The results by case, framework, dtype and check, and what they were computed with."""
-    torch = next((outcome for outcome in outcomes if outcome.framework == "torch"), None)
     results = [
-        _result(outcome, case, task, verdict)
+        result
         for outcome in outcomes
-        for case, todo in tasks[outcome.framework]
-        for task in todo
-        if not outcome.refusal(task.dtype)
-        for verdict in _judge(outcome, case, task, truth[case.name, task.dtype, task.mode, task.check], torch)
+        for entry in jobs[outcome.framework]
+        for result in judge_entry(outcome, entry, truth, outcomes)
     ]
-    order = {case.name: i for todo in tasks.values() for i, (case, _) in enumerate(todo)}
+    order = {entry.case.name: i for todo in jobs.values() for i, entry in enumerate(todo)}
     results.sort(key=lambda result: order[result.case])
     versions = {key: value for outcome in outcomes for key, value in outcome.versions.items()}
     environment = {**versions, "numpy": np.__version__, "python": sys.version.split()[0], "seed": seed}
     if any(outcome.allow_tf32 for outcome in outcomes):
         environment["float32"] = "as TF32"
     environment["backends"] = {outcome.name: outcome.facts for outcome in outcomes}
-    dtypes = dict.fromkeys(task.dtype for todo in tasks.values() for _, listed in todo for task in listed)
+    dtypes = dict.fromkeys(task.dtype for todo in jobs.values() for entry in todo for task in entry.tasks)
     left_out = [
         f"{dtype} left out in {outcome.name} on {outcome.device}: {outcome.refusal(dtype)}"
         for outcome in outcomes
@@ -180,12 +179,18 @@ def expect_case(
 
 
 def expect_lesson(
-    case: Case, lesson: Lesson, dtypes: Sequence[str], roundoff: Mapping[str, float] = UNIT_ROUNDOFF
+    case: Case,
+    lesson: Lesson,
+    dtypes: Sequence[str],
+    recipes: Sequence[str] = RECIPES,
+    roundoff: Mapping[str, float] = UNIT_ROUNDOFF,
 ) -> Truth:
     """What training the case must give, by case, precision, recipe and check."""
-    truth = {}
+    truth: Truth = {}
     for dtype in dtypes:
         for task in plan_training(case, dtype):
+            if task.mode not in recipes:
+                continue
             synced = lesson.synced[task.mode] if task.check == "steps" else None
             truth[case.name, dtype, task.mode, task.check] = expect_training(
                 case, lesson, task.mode, dtype, synced, roundoff[dtype]
@@ -193,16 +198,40 @@ def expect_lesson(
     return truth
 
 
-def _judge(outcome: Outcome, case: Case, task: Task, expected: Expected, torch: Outcome | None) -> Iterator[Verdict]:
+def judge_entry(outcome: Outcome, entry: Entry, truth: Truth, outcomes: Sequence[Outcome]) -> list[Result]:
+    """The results of an entry's tasks, but for those that the device leaves out; `outcomes` are of all that ran."""
+    torch = next((other for other in outcomes if other.framework == "torch"), None)
+    return [
+        Result(
+            entry.case.name,
+            outcome.name,
+            outcome.device,
+            task.dtype,
+            task.title,
+            verdict.error,
+            verdict.limit,
+            verdict.unit,
+            verdict.word,
+            verdict.word != "differs",
+            verdict.why,
+        )
+        for task in entry.tasks
+        if not outcome.refusal(task.dtype)
+        for verdict in _judge(outcome, entry, task, truth[entry.case.name, task.dtype, task.mode, task.check], torch)
+    ]
+
+
+def _judge(outcome: Outcome, entry: Entry, task: Task, expected: Expected, torch: Outcome | None) -> Iterator[Verdict]:
     """The verdict on what can be decided, and one on the rest where there is any."""
-    if error := outcome.error(case.name, task):
-        yield failure(outcome.framework, task.dtype, error)
+    if error := outcome.error(entry, task):
+        special = "unsupported" if is_unsupported(outcome.framework, task, error) else ""
+        yield Verdict(float("inf"), 0.0, RELATIVE, error, special)
         return
-    computed, skipped = outcome.arrays(case.name, task), expected.undetermined
+    computed, skipped = outcome.arrays(entry, task), expected.undetermined
     decided = {key: array for key, array in computed.items() if key not in skipped}
     truth = {key: array for key, array in expected.arrays.items() if key not in skipped}
     if task.check == "training" and task.dtype != "float64":
-        witness = torch.arrays(case.name, task) if torch and not torch.error(case.name, task) else None
+        witness = torch.arrays(entry, task) if torch and not torch.error(entry, task) else None
         yield judge_drift(decided, truth, task.dtype, expected.noise, witness)
     else:
         limit = TRAINING_LIMIT if task.check == "training" else RELATIVE_LIMIT
@@ -211,24 +240,3 @@ def _judge(outcome: Outcome, case: Case, task: Task, expected: Expected, torch: 
         names = ", ".join(sorted({key.rpartition("/")[2] for key in skipped}))
         why = f"{names}: {task.dtype} cannot decide them, {next(iter(skipped.values()))}"
         yield Verdict(float("nan"), float("nan"), NOISE_UNITS, why, "undetermined")
-
-
-def failure(framework: str, dtype: str, error: str) -> Verdict:
-    """The verdict on a task that raised an error."""
-    return Verdict(float("inf"), 0.0, RELATIVE, error)
-
-
-def _result(outcome: Outcome, case: Case, task: Task, verdict: Verdict) -> Result:
-    return Result(
-        case.name,
-        outcome.name,
-        outcome.device,
-        task.dtype,
-        task.title,
-        verdict.error,
-        verdict.limit,
-        verdict.unit,
-        verdict.word,
-        verdict.word != "differs",
-        verdict.why,
-    )

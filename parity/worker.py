@@ -17,7 +17,10 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from . import weights
+from .compare import unmoved
 from .layout import convert
+from .mutation import mutate
 from .session import begin
 from .weights import get_weights, set_weights
 
@@ -32,47 +35,53 @@ def main(name: str, folder: Path) -> None:
     arrays = load_file(folder / "arrays.safetensors")
     computed: Arrays = {}
 
-    def run_case(entry: dict[str, Any]) -> None:
+    def run_entry(entry: dict[str, Any]) -> None:
+        name = entry["name"]
         for task in entry["tasks"]:
             if task["dtype"] == "float64" and refused["float64"]:
                 continue
             try:
-                found = run_task(framework, entry, task, select(arrays, entry["case"]))
+                tools = mutate(framework, *entry["slip"]) if entry["slip"] else (framework, weights)
+                found = run_task(*tools, entry, task, select(arrays, entry["case"]))
             except Exception as error:
                 traceback.print_exc()
-                report({"case": entry["case"], "task": task["key"], "error": _message(error)})
+                report({"name": name, "task": task["key"], "error": _message(error)})
             else:
-                computed.update({f"{entry['case']}|{task['key']}|{key}": value for key, value in found.items()})
-        report({"case": entry["case"]})
+                computed.update({f"{name}|{task['key']}|{key}": value for key, value in found.items()})
+        report({"name": name})
 
     with ThreadPoolExecutor(framework.THREADS, initializer=enter) as pool:
-        list(pool.map(run_case, job["cases"]))
+        list(pool.map(run_entry, job["cases"]))
     save_file(computed, folder / f"{name}.safetensors")
     report({"done": True})
 
 
-def run_task(framework: Any, entry: dict[str, Any], task: dict[str, Any], arrays: Arrays) -> Arrays:
+def run_task(framework: Any, weights: Any, entry: dict[str, Any], task: dict[str, Any], arrays: Arrays) -> Arrays:
     """The arrays of one task, by the names that the reference gives them."""
     dtype, train = task["dtype"], task["mode"] == "train"
     model = framework.build(entry["module"], entry["args"], entry["kwargs"])
-    set_weights(model, {key: array.astype(dtype) for key, array in select(arrays, "weights").items()})
+    given = {key: array.astype(dtype) for key, array in select(arrays, "weights").items()}
+    weights.set_weights(model, given)
     if task["check"] in ("training", "steps"):
         return run_training(framework, model, task, arrays)
     x = arrays["input"].astype(dtype)
     if task["check"] == "forward":
+        read = weights.get_weights(model)
         output = framework.forward(model, x, train=train, form=task["form"])
-        return {"output": np.ascontiguousarray(output), **get_weights(model)}
-    cotangent = arrays["cotangent"].astype(dtype)
-    found = framework.gradients(model, x, cotangent, train=train, form=task["form"])
-    gradients = {"input": found.pop("input"), **convert(found, framework.NAME, "torch")}
-    return {key: np.ascontiguousarray(array) for key, array in gradients.items()}
+        found = {"output": output, **weights.get_weights(model), **unmoved(given, "given"), **unmoved(read, "read")}
+    else:
+        cotangent = arrays["cotangent"].astype(dtype)
+        native = framework.gradients(model, x, cotangent, train=train, form=task["form"])
+        found = {"input": native.pop("input"), **convert(native, framework.NAME, "torch")}
+    return {key: np.ascontiguousarray(array) for key, array in found.items()}
 
 
 def run_training(framework: Any, model: Any, task: dict[str, Any], arrays: Arrays) -> Arrays:
     """The losses and the arrays after the last step; for the check "steps" those after each, begun at given weights."""
     loss, dtype, every = task["loss"], task["dtype"], task["check"] == "steps"
     step = framework.trainer(model, task["optimizer"], loss, task["options"])
-    found, losses = {}, []
+    found: Arrays = {}
+    losses: list[np.ndarray] = []
     for i in range(task["steps"]):
         if every:
             set_weights(model, select(arrays, f"synced|{task['mode']}|{i}"))

@@ -57,6 +57,8 @@ _LEAVES = {"_mean": "running_mean", "_variance": "running_var"}
 _HARD = {"gate": "hard_sigmoid"}
 _CLAS = {"reduction": 4, **_HARD, "slope": 0.2}
 
+_BLOCKS = {r"se\.fc(\d)\.0": r"se.fc\1"}
+
 GOLDEN = (
     Golden("authors_cbam", "CBAM", (32,), {"bias": True, "norm": True, "momentum": 0.01}, _AUTHORS, max_first=True),
     Golden("moskomule_se", "SE", (32,), {"reduction": 8, "bias": False}, _FC),
@@ -70,6 +72,16 @@ GOLDEN = (
     Golden("seed001_spatial_attention_3", "SpatialAttention", (), {"kernel_size": 3}, {"conv1": "conv"}, scale=True),
     Golden("seed001_spatial_attention_7", "SpatialAttention", (), {}, {"conv1": "conv"}, scale=True),
     Golden("seed002_aspp", "ASPP", (6, 6), {"dropout": 0.0}, _ASPP),
+    *(
+        Golden(
+            f"seed003_basic_block_{placement}",
+            "BasicBlock",
+            (16, 24),
+            {"stride": 2, "placement": placement, "reduction": 4},
+            _BLOCKS,
+        )
+        for placement in ("identity", "post", "pre", "standard")
+    ),
     Golden("seed003_se", "SE", (32,), {"reduction": 4}, {r"fc(\d)\.0": r"fc\1"}),
     Golden("seed004_se_layer1", "SE", (32,), {"reduction": 8}, _FC),
     Golden("seed004_se_layer2", "SE", (32,), {"reduction": 8}, {r"excitation\.0": "fc1", r"excitation\.2": "fc2"}),

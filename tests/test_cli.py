@@ -32,7 +32,7 @@ def test_a_run_prints_a_table_and_writes_json(tmp_path):
     document = json.loads(path.read_text())
     assert document["passed"] is True
     assert document["environment"].keys() >= {"torch", "flax", "jax", "numpy", "python"}
-    keys = ["case", "framework", "device", "dtype", "check", "error", "limit", "unit", "passed", "why"]
+    keys = ["case", "framework", "device", "dtype", "check", "error", "limit", "unit", "verdict", "passed", "why"]
     assert [list(result) for result in document["results"]] == [keys] * 16
 
 
@@ -59,7 +59,7 @@ def test_the_catalogue_is_listed():
     [
         (("run", "--case", "SE/defualt"), "no case matches 'SE/defualt'"),
         (("run", "--framework", "tensorflow"), "framework must be one of torch, paddle, flax, got 'tensorflow'"),
-        (("run", "--dtype", "int8"), "--dtype must be one of float64, float32, got 'int8'"),
+        (("run", "--dtype", "int8"), "--dtype must be one of float64, float32, bfloat16, float16, got 'int8'"),
         (("run", "--image", "README.md"), "README.md is not an image"),
         (("run", "--image", "missing.jpg"), "missing.jpg is not there"),
         (("run", "--json", "no-such-folder/result.json"), "no-such-folder/result.json cannot be written"),

@@ -32,7 +32,8 @@ sys.modules.update(dict.fromkeys({others}))
 import copied
 {"from flax import nnx" if package == "flax_impl" else ""}
 for name in copied.__all__:
-    args = {{"SpatialAttention": (), "ASPP": (32, 16), "SE_ASPP": (32, 16)}}.get(name, (32,))
+    pairs = dict.fromkeys(("ASPP", "SE_ASPP", "BasicBlock", "Bottleneck"), (32, 16))
+    args = {{"SpatialAttention": (), "SEResNet": (18,), **pairs}}.get(name, (32,))
     getattr(copied, name)(*args{", rngs=nnx.Rngs(0)" if package == "flax_impl" else ""})
 print(sorted(name for name in {others} if sys.modules.get(name) is not None))
 """

@@ -13,7 +13,7 @@ import paddle_impl.layers
 from parity import get_weights, reference, set_weights
 from parity.cases import CASES
 from parity.compare import NOISE_LIMIT, judge
-from parity.expect import build, expect
+from parity.expect import build, expect_forward
 from parity.inputs import default_image, draw_input, draw_weights, read_image
 
 BY_NAME = {case.name: case for case in CASES}
@@ -26,7 +26,7 @@ def drawn(name, dtype, train, seed):
     case = BY_NAME[name]
     weights = draw_weights(case, reference.shapes(build(case)), seed)
     x = draw_input(case, IMAGE, seed)
-    return weights, x, expect(case, weights, x, train=train, dtypes=(dtype,))
+    return weights, x, expect_forward(case, weights, x, dtype, train=train)
 
 
 def verdict(framework, name, dtype, *, train, seed=0, weights_slip=None, kwargs_slip=None, model_slip=nullcontext):
@@ -41,7 +41,7 @@ def verdict(framework, name, dtype, *, train, seed=0, weights_slip=None, kwargs_
     computed = {"output": output, **get_weights(model)}
     # A slip in a kernel is to be seen in what the model computes, not in the kernel itself.
     computed |= {key: weights[key].astype(dtype) for key in weights if "running" not in key}
-    return judge(computed, expected.arrays, dtype, expected.noise.get(dtype, {}))
+    return judge(computed, expected.arrays, dtype, expected.noise)
 
 
 def tf32(array):

@@ -1,5 +1,6 @@
 """The primitives on which the frameworks disagree, made to agree."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -40,22 +41,47 @@ class BatchNorm(nn.BatchNorm2d):
         return super().forward(x)
 
 
+class Sequential(nn.ModuleList):
+    """Modules applied one after the other, each called by its number in the list."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for module in self:
+            x = module(x)
+        return x
+
+
 def conv2d(
     channels: int,
     out_channels: int,
     kernel_size: int,
     *,
+    stride: int = 1,
     dilation: int = 1,
     bias: bool = True,
 ) -> nn.Conv2d:
-    """A convolution that keeps the map's size: an odd kernel, stride 1 and the padding in integers."""
+    """A convolution whose stride alone changes the map's size: an odd kernel, and the padding in integers.
+
+    (n, c, h, w) to (n, o, p, q), where p = ceil(h / stride) and q = ceil(w / stride).
+    """
     padding = dilation * (kernel_size // 2)
-    return nn.Conv2d(channels, out_channels, kernel_size, padding=padding, dilation=dilation, bias=bias)
+    return nn.Conv2d(channels, out_channels, kernel_size, stride, padding=padding, dilation=dilation, bias=bias)
 
 
 def mean_hw(x: Tensor) -> Tensor:
     """The mean over the map, (n, c, h, w) to (n, c, 1, 1)."""
     return x.mean((2, 3), keepdim=True)
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """The maximum over each 3x3 window at stride 2: (n, c, h, w) to (n, c, p, q), p = ceil(h / 2), q = ceil(w / 2).
+
+    By amax over the shifted maps, down and then across: it hands the gradient of a maximum to its ties in equal parts,
+    those of a column first. A window pool gives it all to the first, and in JAX has no deterministic gradient on a GPU.
+    """
+    _, _, h, w = x.shape
+    y = F.pad(x, (1, 1, 1, 1), value=-torch.inf)
+    y = torch.stack([y[:, :, i : i + h : 2] for i in range(3)]).amax(0)
+    return torch.stack([y[:, :, :, i : i + w : 2] for i in range(3)]).amax(0)
 
 
 def apply_gate(x: Tensor, kind: str, slope: float) -> Tensor:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ..doctor import Finding, examine
 from .backends import PATIENCE, AllowTF32, Config, Devices, Frameworks, Pythons, Timeout, choose_backends
-from .run import console_for
+from .run import console as console_for
 
 
 def doctor(

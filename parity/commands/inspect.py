@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..files import FRAMEWORKS, about, open_file, printable
+from ..errors import ParityError
+from ..files import FRAMEWORKS, Checkpoint, open_file, printable
 from ..files.contents import Outgoing
 from .progress import progress, releasing
 
@@ -23,7 +24,7 @@ def inspect(
     """Show a checkpoint's names, shapes, dtypes and digests, its framework and its dialect; nothing in it is run.
 
     A digest is of a tensor's canonical form: weights that are equal bit for bit have equal digests in every format,
-    framework and dialect.
+    framework and dialect. Keys that fit no dialect are shown as the file has them, with the reason.
 
     \b
     Examples:
@@ -40,8 +41,12 @@ def inspect(
 def describe(file: Path, framework: str | None = None) -> dict[str, Any]:
     """What `parity inspect --json` prints."""
     opened = open_file(file, framework=framework)
-    with about(file):
-        checkpoint = opened.interpret(None)
+    try:
+        checkpoint, problem = opened.interpret(None), None
+    except ParityError as error:
+        # What fits no table is what one wants to look at: as the file has it.
+        checkpoint = Checkpoint(opened.arrays, opened.framework, metadata=opened.metadata, skipped=opened.skipped)
+        problem = printable(str(error))
     total = sum(array.nbytes for array in checkpoint.weights.values())
     tensors = []
     with progress(file.name, total) as advance:
@@ -56,6 +61,7 @@ def describe(file: Path, framework: str | None = None) -> dict[str, Any]:
         "framework": checkpoint.framework,
         "dialect": checkpoint.dialect,
         "module": checkpoint.module,
+        "problem": problem,
         "metadata": checkpoint.metadata,
         "skipped": list(checkpoint.skipped),
         "bytes": total,
@@ -77,6 +83,8 @@ def _show(report: dict[str, Any]) -> None:
     console.print(
         Text(f"{report['file']}: {report['framework']}, dialect {dialect}, {report['bytes']} bytes of weights")
     )
+    if report["problem"]:
+        console.print(Text(f"as the file has them: {report['problem']}"))
     table = Table("name", "shape", "dtype", "sha256")
     for tensor in report["tensors"]:
         row = tensor["name"], " ".join(map(str, tensor["shape"])), tensor["dtype"], tensor["sha256"][:12]

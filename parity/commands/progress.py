@@ -10,7 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from ..files.contents import Advance
 
 _WORTH_A_BAR = 64 << 20
-_RELEASE_EVERY = 64 << 20
+_RELEASE_EVERY = 16 << 20
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """`parity plan`, `parity record` and `parity compare`."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,8 @@ from ..report import print_environment, print_report, to_json
 from ..tasks import CHECKS, DTYPES
 from .backends import PATIENCE, AllowTF32, Config, Devices, Frameworks, Pythons, Timeout, choose_backends
 from .options import check_writable, choose, split
-from .run import console_for, progress_bar
+from .run import console as console_for
+from .run import progress
 
 Cases = Annotated[list[str] | None, typer.Option(help="A case, or a glob such as 'CBAM/*'; repeatable.")]
 Dtypes = Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(DTYPES)}; repeatable, or a,b.")]
@@ -70,7 +72,9 @@ def record(
         raise ParityError("--plan says the cases, precisions, checks, image and seed; leave those options out")
     backends, missing = choose_backends(framework, device, python, config, allow_tf32=allow_tf32)
     todo = records.read(planned) if planned is not None else _plan(case, dtype, check, image, seed)
-    with progress_bar(len(todo.cases) * len(backends)) as advance:
+    with progress() as bar:
+        task = bar.add_task("computing", total=len(todo.cases) * len(backends))
+        advance = partial(bar.advance, task)
         done = recording.record(replace(todo, outcomes=[]), backends, timeout=timeout, advance=advance)
     records.write(output, done, force=force)
     console = console_for()
@@ -96,8 +100,9 @@ def compare(
     if len(set(record)) < len(record):
         raise ParityError("a record cannot be compared with itself; a file is named twice")
     found = [records.read(path) for path in record]
-    with progress_bar(len(found[0].cases)) as advance:
-        report = recording.compare(record, found, advance=advance)
+    with progress() as bar:
+        task = bar.add_task("judging", total=len(found[0].cases))
+        report = recording.compare(record, found, advance=partial(bar.advance, task))
     print_report(report, console_for())
     if json is not None:
         json.write_text(to_json(report))

@@ -1,7 +1,5 @@
 """`parity run` and `parity list`."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +15,7 @@ from .. import cluster, job
 from ..inputs import default_image, read_image
 from ..report import print_report, to_json
 from ..run import run as compute
-from ..tasks import CHECKS, DTYPES
+from ..tasks import CHECKS, DTYPES, FORMS
 from .backends import PATIENCE, AllowTF32, Config, Devices, Frameworks, Pythons, Timeout, choose_backends
 from .options import check_writable, choose, split
 
@@ -28,9 +26,11 @@ WIDTH = 110
 def run(
     case: Annotated[list[str] | None, typer.Option(help="A case, or a glob such as 'CBAM/*'; repeatable.")] = None,
     framework: Frameworks = None,
-    dtype: Annotated[list[str] | None, typer.Option(help="float64 or float32; repeatable, or a,b.")] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help=f"{', '.join(DTYPES)}; repeatable, or a,b.")] = None,
     check: Annotated[list[str] | None, typer.Option(help="forward, gradients or training; repeatable, or a,b.")] = None,
+    compile: Annotated[list[str] | None, typer.Option(help=f"{', '.join(FORMS)}, or all; repeatable.")] = None,
     image: Annotated[Path | None, typer.Option(help="Your photograph instead of the one that is built in.")] = None,
+    all: Annotated[bool, typer.Option("--all", help="The heavy cases too; naming a case runs it anyway.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the weights and the drawn inputs.")] = 0,
     device: Devices = None,
     python: Pythons = None,
@@ -51,28 +51,31 @@ def run(
     parity run
     parity run --case 'CBAM/*' --framework torch,flax --image cat.jpg --json result.json
     """
-    chosen = catalogue.select(split(case))
+    chosen = catalogue.select(split(case), heavy=all)
     backends, missing = choose_backends(framework, device, python, config, allow_tf32=allow_tf32)
     dtypes = choose(split(dtype) or DTYPES[:2], DTYPES, "--dtype")
     checks = choose(split(check) or CHECKS[:1], CHECKS, "--check")
+    forms = choose(list(FORMS) if split(compile) == ["all"] else split(compile) or ["eager"], list(FORMS), "--compile")
     check_writable(json)
     pixels = read_image(image or default_image())
-    console = console_for()
-    with progress_bar(len(chosen) * (len(backends) * repeat + 1)) as advance:
+    screen = console()
+    with progress() as bar:
+        task = bar.add_task("computing", total=len(chosen) * (len(backends) * repeat + 1))
         report = compute(
             chosen,
             [backend.framework for backend in backends],
             dtypes,
             pixels,
             checks=checks,
+            forms=forms,
             seed=seed,
             backends={backend.framework: backend for backend in backends},
             timeout=timeout,
             runs=repeat,
             compute=job.compute if ray is None else partial(cluster.compute, ray),
-            advance=advance,
+            advance=lambda: bar.advance(task),
         )
-    print_report(report, console, missing if not framework else ())
+    print_report(report, screen, missing if not framework else ())
     if json is not None:
         json.write_text(to_json(report))
     raise typer.Exit(0 if report.passed else 1)
@@ -89,23 +92,20 @@ def list_cases(
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("case", "module", "input", "why"):
         table.add_column(column, no_wrap=column == "case")
-    for entry in catalogue.select(split(case)):
+    for entry in catalogue.select(split(case), heavy=True):
         shape = " x ".join(map(str, entry.shape))
         table.add_row(entry.name, entry.call, f"{entry.input} {shape}", entry.why)
-    console_for().print(table)
+    console().print(table)
 
 
-def console_for() -> Console:
-    """Standard output, as wide as a table needs where it is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
+def console() -> Console:
+    """Standard output, as wide as the terminal."""
+    screen = Console()
+    return screen if screen.is_terminal else Console(width=WIDTH)
 
 
-@contextmanager
-def progress_bar(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on a terminal, on standard error, and nothing elsewhere; what it gives moves it one step."""
-    console = Console(stderr=True)
+def progress() -> Progress:
+    """A bar on a terminal, on standard error; nothing elsewhere."""
+    screen = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("computing", total=total)
-        yield lambda: progress.advance(task)
+    return Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)

@@ -89,9 +89,9 @@ def multiply(a: np.ndarray, b: np.ndarray, cotangent: np.ndarray) -> list[np.nda
 
 
 def _pull(y: torch.Tensor, cotangent: np.ndarray, *leaves: torch.Tensor) -> list[np.ndarray]:
-    gradients = torch.autograd.grad(y, leaves, framework.tensor(cotangent))
+    gradients = torch.autograd.grad(y, leaves, framework.on_device(cotangent))
     return [framework.to_numpy(array) for array in (y, *gradients)]
 
 
 def _leaf(array: np.ndarray) -> torch.Tensor:
-    return framework.tensor(array).requires_grad_()
+    return framework.on_device(array).requires_grad_()

@@ -8,19 +8,36 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from ..layout import FRAMEWORKS, check_framework
+from ..errors import ParityError
+from ..layout import FRAMEWORKS
 
-PACKAGES = {"torch": ("torch",), "paddle": ("paddle",), "flax": ("jax", "flax")}
+# What `parity run` compares. ONNX Runtime runs what torch_impl exports: it is a column of the table and no framework of
+# weights, so `layout` and `of` do not know it.
+COLUMNS = (*FRAMEWORKS, "onnx")
+
+PACKAGES = {
+    "torch": ("torch",),
+    "paddle": ("paddle",),
+    "flax": ("jax", "flax"),
+    "onnx": ("torch", "onnx", "onnxruntime"),
+}
 
 
 def installed(name: str) -> bool:
     """Whether the framework's packages can be found, without importing them."""
-    return all(find_spec(package) is not None for package in PACKAGES[check_framework(name)])
+    return all(find_spec(package) is not None for package in PACKAGES[check_column(name)])
 
 
 def load(name: str) -> ModuleType:
     """The file of functions for the framework `name`, which imports that framework."""
-    return import_module(f".{check_framework(name)}", __name__)
+    return import_module(f".{check_column(name)}", __name__)
+
+
+def check_column(name: str) -> str:
+    """Return `name` if it is one of COLUMNS; raise ParityError otherwise."""
+    if name not in COLUMNS:
+        raise ParityError(f"framework must be one of {', '.join(COLUMNS)}, got {name!r}")
+    return name
 
 
 def of(model: Any) -> ModuleType:

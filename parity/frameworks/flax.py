@@ -77,8 +77,9 @@ def reset_counters(model: nnx.Module) -> None:
 def forward(model: nnx.Module, x: np.ndarray, *, train: bool, form: str = "eager") -> np.ndarray:
     """The model's output for `x` (n, c, h, w); in train mode its running values move."""
     model.train() if train else model.eval()
-    y = model(jnp.asarray(relayout(x, "nchw", "nhwc")))
-    return relayout(to_numpy(y), "nhwc", "nchw")
+    call = nnx.jit(lambda model, x: model(x)) if form == "nnx.jit" else type(model).__call__
+    y = call(model, jnp.asarray(relayout(x, "nchw", "nhwc")))
+    return relayout(to_numpy(y), "nhwc", "nchw") if y.ndim == 4 else to_numpy(y)
 
 
 def gradients(
@@ -94,7 +95,7 @@ def gradients(
         _, pull = jax.vjp(lambda p, x: nnx.merge(graph, p, rest, copy=True)(x), parameters, x)
         return pull(cotangent)
 
-    x, cotangent = (jnp.asarray(relayout(array, "nchw", "nhwc")) for array in (x, cotangent))
+    x, cotangent = (jnp.asarray(relayout(a, "nchw", "nhwc") if a.ndim == 4 else a) for a in (x, cotangent))
     found, found_input = pull(parameters, rest, x, cotangent)
     flat = {".".join(map(str, path)): variable[...] for path, variable in nnx.to_flat_state(found)}
     return {"input": relayout(to_numpy(found_input), "nhwc", "nchw")} | {key: to_numpy(flat[key]) for key in keys}

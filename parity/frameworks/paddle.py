@@ -54,9 +54,18 @@ def to_numpy(variable: Tensor) -> np.ndarray:
 
 def assign(variable: Tensor, array: np.ndarray) -> None:
     """Put `array` in place of the tensor's values and dtype."""
-    bits = array.view(np.uint16) if array.dtype.name == "bfloat16" else array
     # set_value keeps the tensor's dtype and refuses another.
-    paddle.to_tensor(bits, place=variable.place)._share_underline_tensor_to(variable)
+    from_numpy(array, place=variable.place)._share_underline_tensor_to(variable)
+
+
+def from_numpy(array: np.ndarray, **options: Any) -> Tensor:
+    """A tensor with the array's values; Paddle takes bfloat16 as the bits, in uint16."""
+    return paddle.to_tensor(array.view(np.uint16) if array.dtype.name == "bfloat16" else array, **options)
+
+
+def formed(model: nn.Layer, form: str) -> Callable[[Tensor], Tensor]:
+    """The model as `form` executes it."""
+    return paddle.jit.to_static(model.forward, full_graph=True) if form == "paddle.jit.to_static" else model
 
 
 def reset_counters(model: nn.Layer) -> None:
@@ -67,7 +76,7 @@ def forward(model: nn.Layer, x: np.ndarray, *, train: bool, form: str = "eager")
     """The model's output for `x` (n, c, h, w); in train mode its running values move."""
     model.train() if train else model.eval()
     with paddle.no_grad():
-        return to_numpy(model(paddle.to_tensor(x)))
+        return to_numpy(formed(model, form)(from_numpy(x)))
 
 
 def gradients(
@@ -76,8 +85,9 @@ def gradients(
     """The gradients of sum(output * cotangent): of "input", and of each parameter by its native key."""
     model.train() if train else model.eval()
     leaves = {key: tensor for key, _, tensor in variables(model) if not tensor.stop_gradient}
-    leaves = {"input": paddle.to_tensor(x, stop_gradient=False), **leaves}
-    found = paddle.grad(model(leaves["input"]), list(leaves.values()), paddle.to_tensor(cotangent))
+    leaves = {"input": from_numpy(x, stop_gradient=False), **leaves}
+    output = formed(model, form)(leaves["input"])
+    found = paddle.grad(output, list(leaves.values()), from_numpy(cotangent))
     return {key: to_numpy(gradient) for key, gradient in zip(leaves, found, strict=True)}
 
 

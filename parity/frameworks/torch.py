@@ -55,19 +55,31 @@ def to_numpy(variable: Tensor) -> np.ndarray:
 
 def assign(variable: Tensor, array: np.ndarray) -> None:
     """Put `array`, whose memory the tensor may keep, in place of the tensor's values and dtype."""
-    variable.data = _alias(array).to(variable.device)
+    variable.data = from_numpy(array).to(variable.device)
 
 
-def tensor(array: np.ndarray) -> Tensor:
-    """A copy of the array on DEVICE."""
-    return _alias(array.copy()).to(DEVICE)
-
-
-def _alias(array: np.ndarray) -> Tensor:
-    """The array as a tensor that shares its memory."""
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor that shares the array's memory."""
     if array.dtype.name == "bfloat16":
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array)
+
+
+def on_device(array: np.ndarray) -> Tensor:
+    """A copy of the array on DEVICE."""
+    return from_numpy(array.copy()).to(DEVICE)
+
+
+def formed(model: nn.Module, x: Tensor, form: str) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """The model as `form` executes it, and its input."""
+    if form == "torch.compile":
+        torch.compiler.reset()
+        return torch.compile(model, dynamic=False), x
+    if form == "torch.export":
+        return torch.export.export(model, (x,)).module(), x
+    if form == "channels-last":
+        return model.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+    return model, x
 
 
 def reset_counters(model: nn.Module) -> None:
@@ -81,7 +93,8 @@ def forward(model: nn.Module, x: np.ndarray, *, train: bool, form: str = "eager"
     """The model's output for `x` (n, c, h, w); in train mode its running values move."""
     model.train(train)
     with torch.no_grad():
-        return to_numpy(model(tensor(x)))
+        call, tensor = formed(model, on_device(x), form)
+        return to_numpy(call(tensor))
 
 
 def gradients(
@@ -90,8 +103,9 @@ def gradients(
     """The gradients of sum(output * cotangent): of "input", and of each parameter by its native key."""
     model.train(train)
     leaves = {key: tensor for key, _, tensor in variables(model) if isinstance(tensor, nn.Parameter)}
-    leaves = {"input": tensor(x).requires_grad_(), **leaves}
-    found = torch.autograd.grad(model(leaves["input"]), list(leaves.values()), tensor(cotangent))
+    call, tensor = formed(model, on_device(x), form)
+    leaves = {"input": tensor.requires_grad_(), **leaves}
+    found = torch.autograd.grad(call(tensor), list(leaves.values()), on_device(cotangent))
     return {key: to_numpy(gradient) for key, gradient in zip(leaves, found, strict=True)}
 
 
@@ -107,10 +121,10 @@ def trainer(model: nn.Module, optimizer: str, loss: str, options: Mapping[str, f
     else:
         momentum, nesterov = options.get("momentum", 0.0), optimizer == "nesterov"
         tuner = torch.optim.SGD(parameters, lr=rate, momentum=momentum, nesterov=nesterov, weight_decay=decay)
-    criterion = {"mse": F.mse_loss, "cross-entropy": F.cross_entropy}[loss]
+    criterion: Any = {"mse": F.mse_loss, "cross-entropy": F.cross_entropy}[loss]
 
     def step(x: np.ndarray, target: np.ndarray) -> np.ndarray:
-        value = criterion(model(tensor(x)), tensor(target))
+        value = criterion(model(on_device(x)), on_device(target))
         tuner.zero_grad()
         value.backward()
         tuner.step()

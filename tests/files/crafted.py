@@ -90,6 +90,7 @@ PICKLES: dict[str, bytes] = {
     "BUILD of a name": b"\x80\x04cnumpy\nndarray\n}" + text("__setstate__") + b"cnumpy\ndtype\nsb.",
     "BUILD of a dictionary": b"\x80\x04}}" + text("__class__") + text("x") + b"sb.",
     "BUILD of an OrderedDict": b"\x80\x04ccollections\nOrderedDict\n)R}" + text("__setstate__") + b"N" + b"sb.",
+    "a key twice": state(array(tup(b"K\1")) + text("conv.weight") + array(tup(b"K\1"))),
     "an array without its state": state(EMPTY_ARRAY),
     "an array of a huge shape": state(array(tup(number(1 << 40)))),
     "an array of an overflowing shape": state(array(tup(*[number(1 << 40)] * 5))),
@@ -166,7 +167,7 @@ def npz(**members: bytes) -> bytes:
 
 def objects() -> bytes:
     with io.BytesIO() as file:
-        np.savez(file, a=np.array([Calls(os.system, COMMAND)], dtype=object))
+        np.savez(file, **{"a.bias": np.array([Calls(os.system, COMMAND)], dtype=object)})
         return file.getvalue()
 
 
@@ -174,7 +175,7 @@ def shape_of(value: str) -> str:
     return f"{{'descr': '<f4', 'fortran_order': False, 'shape': {value}}}\n"
 
 
-def zeros(size: int, name: str = "a.npy", claimed: int | None = None) -> bytes:
+def zeros(size: int, name: str = "a.bias.npy", claimed: int | None = None) -> bytes:
     """An archive of one deflated member of zeros."""
     with io.BytesIO() as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(name, "w") as member:
@@ -189,11 +190,11 @@ def zeros(size: int, name: str = "a.npy", claimed: int | None = None) -> bytes:
 
 def overlapping() -> bytes:
     """An archive whose index names one member a thousand times."""
-    data = npz(a=npy(shape_of("(1,)"), bytes(4)))
+    data = npz(**{"aaa.bias": npy(shape_of("(1,)"), bytes(4))})
     start = data.rfind(b"PK\1\2")
     end = data.rfind(b"PK\5\6")
     entry = data[start:end]
-    entries = b"".join(entry.replace(b"a.npy", b"%05d" % i) for i in range(1000)).replace(b"\0\0\0\0%05d", b"")
+    entries = b"".join(entry.replace(b"aaa.bias", b"%03d.bias" % i) for i in range(1000))
     tail = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1000, 1000, len(entries), start, 0)
     return data[:start] + entries + tail
 
@@ -203,7 +204,7 @@ def patched(data: bytes, magic: bytes, offset: int, value: bytes) -> bytes:
     return data[:at] + value + data[at + len(value) :]
 
 
-GOOD_NPZ = npz(a=npy(shape_of("(1,)"), bytes(4)))
+GOOD_NPZ = npz(**{"a.bias": npy(shape_of("(1,)"), bytes(4))})
 ARCHIVES: dict[str, bytes] = {
     "objects": objects(),
     "a zip bomb": zeros(200 << 20),
@@ -218,18 +219,18 @@ ARCHIVES: dict[str, bytes] = {
     "an encrypted member": patched(GOOD_NPZ, b"PK\1\2", 8, b"\1\0"),
     "an unknown compression": patched(GOOD_NPZ, b"PK\1\2", 10, b"\x63\0"),
     "a wrong checksum": patched(GOOD_NPZ, b"PK\1\2", 16, b"\0\0\0\0"),
-    "a huge shape": npz(a=npy(shape_of("(1099511627776,)"), bytes(4))),
-    "an overflowing shape": npz(a=npy(shape_of("(4294967296, 4294967296, 4294967296)"), bytes(4))),
-    "a negative shape": npz(a=npy(shape_of("(-1,)"), bytes(4))),
-    "a shape of text": npz(a=npy(shape_of("'aa'"), bytes(4))),
-    "a header of brackets": npz(a=npy("(" * 60_000)),
-    "a header that computes": npz(a=npy(shape_of("(9**9**9,)"))),
-    "a header that calls": npz(a=npy(f"__import__('os').system({COMMAND!r})")),
-    "records": npz(a=npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}\n", bytes(4))),
-    "text": npz(a=npy("{'descr': '<U1', 'fortran_order': False, 'shape': (1,)}\n", bytes(4))),
-    "an unknown version": npz(a=npy(shape_of("(1,)"), bytes(4), b"\x09\0")),
-    "no numpy file": npz(a=b"hello"),
-    "no magic": npz(a=b""),
+    "a huge shape": npz(**{"a.bias": npy(shape_of("(1099511627776,)"), bytes(4))}),
+    "an overflowing shape": npz(**{"a.bias": npy(shape_of("(4294967296, 4294967296)"), bytes(4))}),
+    "a negative shape": npz(**{"a.bias": npy(shape_of("(-1,)"), bytes(4))}),
+    "a shape of text": npz(**{"a.bias": npy(shape_of("'aa'"), bytes(4))}),
+    "a header of brackets": npz(**{"a.bias": npy("(" * 60_000)}),
+    "a header that computes": npz(**{"a.bias": npy(shape_of("(9**9**9,)"))}),
+    "a header that calls": npz(**{"a.bias": npy(f"__import__('os').system({COMMAND!r})")}),
+    "records": npz(**{"a.bias": npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}\n", bytes(4))}),
+    "text": npz(**{"a.bias": npy("{'descr': '<U1', 'fortran_order': False, 'shape': (1,)}\n", bytes(4))}),
+    "an unknown version": npz(**{"a.bias": npy(shape_of("(1,)"), bytes(4), b"\x09\0")}),
+    "no numpy file": npz(**{"a.bias": b"hello"}),
+    "no magic": npz(**{"a.bias": b""}),
 }
 
 
@@ -244,45 +245,45 @@ def entry(shape: Any = (1,), offsets: Any = (0, 4), dtype: Any = "F32") -> dict[
 
 DATA = bytes(4)
 HEADERS: dict[str, bytes] = {
-    "a header over the file": safetensors({"a": entry()}, DATA, length=1 << 20),
-    "a header of an exabyte": safetensors({"a": entry()}, DATA, length=1 << 60),
-    "a header of 100 MB": safetensors(b'{"a":' + b" " * 100_000_000 + b"0}"),
-    "a header of ten million lists": safetensors(b'{"a":[' + b"[]," * 3_400_000 + b"0]}"),
+    "a header over the file": safetensors({"a.bias": entry()}, DATA, length=1 << 20),
+    "a header of an exabyte": safetensors({"a.bias": entry()}, DATA, length=1 << 60),
+    "a header of 100 MB": safetensors(b'{"a.bias":' + b" " * 100_000_000 + b"0}"),
+    "a header of ten million lists": safetensors(b'{"a.bias":[' + b"[]," * 3_400_000 + b"0]}"),
     "a header of two million names": safetensors(b"{" + b'"a":0,' * 1_700_000 + b'"b":0}'),
-    "a header nested a million deep": safetensors(b'{"a":' + b"[" * 1_000_000),
+    "a header nested a million deep": safetensors(b'{"a.bias":' + b"[" * 1_000_000),
     "a header that is a list": safetensors([1]),
     "a header of other bytes": safetensors(b'{"\xff\xfe": 1}'),
-    "overlapping tensors": safetensors({"a": entry(), "b": entry()}, DATA),
-    "partly overlapping tensors": safetensors({"a": entry((2,), (0, 8)), "b": entry((2,), (4, 12))}, DATA * 3),
-    "a gap between tensors": safetensors({"a": entry(), "b": entry((1,), (8, 12))}, DATA * 3),
-    "offsets over the file": safetensors({"a": entry((2,), (0, 8))}, DATA),
-    "bytes behind the tensors": safetensors({"a": entry()}, DATA * 2),
-    "offsets the wrong way": safetensors({"a": entry((1,), (4, 0))}, DATA),
-    "a negative offset": safetensors({"a": entry((1,), (-4, 0))}, DATA),
-    "offsets of 2**64": safetensors({"a": entry((1,), (1 << 64, (1 << 64) + 4))}, DATA),
-    "offsets that are not numbers": safetensors({"a": entry((1,), ("0", True))}, DATA),
-    "three offsets": safetensors({"a": entry((1,), (0, 4, 8))}, DATA),
-    "a shape that is not the bytes": safetensors({"a": entry((2,), (0, 4))}, DATA),
-    "a huge shape": safetensors({"a": entry((1 << 40,), (0, 4))}, DATA),
-    "an overflowing shape": safetensors({"a": entry((1 << 32, 1 << 32, 0), (0, 4))}, DATA),
-    "a huge empty shape": safetensors({"a": entry((0, 1 << 62, 1 << 62), (0, 0))}),
-    "a negative shape": safetensors({"a": entry((-1, -1))}, DATA),
-    "a shape of fractions": safetensors({"a": entry((1.0,))}, DATA),
-    "a shape of truths": safetensors({"a": entry((True,))}, DATA),
-    "a number of ten thousand digits": safetensors(b'{"a":{"dtype":"F32","shape":[' + b"9" * 10_000 + b"]}}", DATA),
-    "a thousand axes": safetensors({"a": entry([1] * 1000)}, DATA),
-    "an unknown dtype": safetensors({"a": entry(dtype="F31")}, DATA),
-    "a dtype that is a list": safetensors({"a": entry(dtype=["F32"])}, DATA),
-    "a missing field": safetensors({"a": {"dtype": "F32", "shape": [1]}}, DATA),
-    "a field too many": safetensors({"a": {**entry(), "x": 1}}, DATA),
-    "a name twice": safetensors(b'{"a":%b,"a":%b}' % ((json.dumps(entry()).encode(),) * 2), DATA),
-    "a field twice": safetensors(b'{"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}', DATA),
+    "overlapping tensors": safetensors({"a.bias": entry(), "b.bias": entry()}, DATA),
+    "half overlapping tensors": safetensors({"a.bias": entry((2,), (0, 8)), "b.bias": entry((2,), (4, 12))}, DATA * 3),
+    "a gap between tensors": safetensors({"a.bias": entry(), "b.bias": entry((1,), (8, 12))}, DATA * 3),
+    "offsets over the file": safetensors({"a.bias": entry((2,), (0, 8))}, DATA),
+    "bytes behind the tensors": safetensors({"a.bias": entry()}, DATA * 2),
+    "offsets the wrong way": safetensors({"a.bias": entry((1,), (4, 0))}, DATA),
+    "a negative offset": safetensors({"a.bias": entry((1,), (-4, 0))}, DATA),
+    "offsets of 2**64": safetensors({"a.bias": entry((1,), (1 << 64, (1 << 64) + 4))}, DATA),
+    "offsets that are not numbers": safetensors({"a.bias": entry((1,), ("0", True))}, DATA),
+    "three offsets": safetensors({"a.bias": entry((1,), (0, 4, 8))}, DATA),
+    "a shape that is not the bytes": safetensors({"a.bias": entry((2,), (0, 4))}, DATA),
+    "a huge shape": safetensors({"a.bias": entry((1 << 40,), (0, 4))}, DATA),
+    "an overflowing shape": safetensors({"a.bias": entry((1 << 32, 1 << 32, 0), (0, 4))}, DATA),
+    "a huge empty shape": safetensors({"a.bias": entry((0, 1 << 62, 1 << 62), (0, 0))}),
+    "a negative shape": safetensors({"a.bias": entry((-1, -1))}, DATA),
+    "a shape of fractions": safetensors({"a.bias": entry((1.0,))}, DATA),
+    "a shape of truths": safetensors({"a.bias": entry((True,))}, DATA),
+    "a number of 10,000 digits": safetensors(b'{"a.bias":{"dtype":"F32","shape":[' + b"9" * 10_000 + b"]}}", DATA),
+    "a thousand axes": safetensors({"a.bias": entry([1] * 1000)}, DATA),
+    "an unknown dtype": safetensors({"a.bias": entry(dtype="F31")}, DATA),
+    "a dtype that is a list": safetensors({"a.bias": entry(dtype=["F32"])}, DATA),
+    "a missing field": safetensors({"a.bias": {"dtype": "F32", "shape": [1]}}, DATA),
+    "a field too many": safetensors({"a.bias": {**entry(), "x": 1}}, DATA),
+    "a name twice": safetensors(b'{"a.bias":%b,"a.bias":%b}' % ((json.dumps(entry()).encode(),) * 2), DATA),
+    "a field twice": safetensors(b'{"a.bias":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}', DATA),
     "a name that is not ASCII": safetensors({"\u0430": entry()}, DATA),
     "a name with a line's end": safetensors({"a\nparity: all is well": entry()}, DATA),
     "an empty name": safetensors({"": entry()}, DATA),
-    "metadata that is a list": safetensors({"__metadata__": [1], "a": entry()}, DATA),
-    "metadata of numbers": safetensors({"__metadata__": {"a": 1}, "a": entry()}, DATA),
-    "metadata of five megabytes": safetensors({"__metadata__": {"a": "b" * 5_000_000}, "a": entry()}, DATA),
+    "metadata that is a list": safetensors({"__metadata__": [1], "a.bias": entry()}, DATA),
+    "metadata of numbers": safetensors({"__metadata__": {"a.bias": 1}, "a.bias": entry()}, DATA),
+    "metadata of five megabytes": safetensors({"__metadata__": {"a.bias": "b" * 5_000_000}, "a.bias": entry()}, DATA),
     "counters that are no JSON": safetensors(
         {"__metadata__": {"num_batches_tracked": "[" * 100_000}, "norm._mean": entry()}, DATA
     ),

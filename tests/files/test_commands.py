@@ -38,6 +38,13 @@ def test_inspect(tmp_path: Path) -> None:
     assert "\x1b" not in shown
 
 
+def test_inspect_shows_what_fits_nothing(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", **{"a.position_ids": np.arange(3), "a.running_mean": np.zeros(2)})
+    report = json.loads(run("inspect", "--json", tmp_path / "x.npz").stdout)
+    assert [each["name"] for each in report["tensors"]] == ["a.position_ids", "a.running_mean"]
+    assert "no layout is known for these torch arrays: a.position_ids" in report["problem"]
+
+
 def test_diff(tmp_path: Path) -> None:
     weights = hard_weights(FLOAT32)
     parity.save(weights, tmp_path / "a.pdparams", framework="paddle")

@@ -31,6 +31,7 @@ NAMES = {
     "seed001_spatial_attention_7": "seed001",
     "seed002_aspp": "seed002",
     "seed003_se": "seed003",
+    **{f"seed003_basic_block_{place}": "seed003" for place in ("identity", "post", "pre", "standard")},
     "seed004_se_layer1": "seed004:SE",
     "seed004_se_layer2": "seed004:SEConv",
     "timm_cbam": "timm",

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import parity
 from parity.cli import app
-from parity.files import FORMATS
+from parity.files import FORMATS, contents
 from parity.layout import COUNTER
 
 KINDS = [(format_.suffixes[0], framework) for format_ in FORMATS for framework in format_.frameworks]
@@ -280,3 +280,20 @@ def test_formats_are_told_from_the_content(tmp_path: Path) -> None:
     with pytest.raises(parity.ParityError, match="holds torch weights"):
         parity.save(weights, tmp_path / "y.pt", framework="paddle")
     assert set(SHAPES) == set(weights)
+
+
+@pytest.mark.parametrize("slab", [8, 64, 1000, 1 << 20])
+def test_slabs_are_the_array_in_order(slab: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "SLAB", slab)
+    array = hard((5, 40, 3, 37), np.dtype(np.float32))
+    for view in (
+        array,
+        array.transpose(2, 3, 1, 0),
+        array[:, ::-1],
+        array[:, :, 0, 0].T,
+        array[0, 0, 0],
+        array[0, 0, 0, 0],
+    ):
+        pieces = list(contents.slabs(np.asarray(view)))
+        assert b"".join(piece.tobytes() for piece in pieces) == view.tobytes()
+        assert all(piece.flags.c_contiguous and piece.nbytes <= max(slab, 8) for piece in pieces)

@@ -1,0 +1,109 @@
+"""Where the limit of the noise units lies: between the most that honest code measures and the least a slip does."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from .cases import Case, select
+from .compare import NOISE_LIMIT
+from .entry import Entry
+from .hunt import tasks_of
+from .job import follow, running
+from .mutants import MUTANTS, Mutant
+from .run import Truth, draw, expect_case, judge_entry
+from .tasks import plan
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one seed of a case measured in a framework, with a slip or, where `mutant` is None, without one."""
+
+    framework: str
+    case: str
+    mutant: Mutant | None
+    units: float
+
+
+def calibrate(
+    cases: Sequence[Case],
+    frameworks: Sequence[str],
+    checks: Sequence[str],
+    image: np.ndarray,
+    seeds: int,
+    *,
+    advance: Callable[[], None] = lambda: None,
+) -> list[Sample]:
+    """Measure every case in float32 with so many seeds, and the slips that only float32 shows.
+
+    Args:
+        cases: those of the true code; a slip brings its own.
+        frameworks: installed ones.
+        checks: forward, gradients or both.
+        image: the photograph, (rows, columns, 3) bytes.
+        seeds: how many.
+        advance: called once for each case finished in a framework or in the reference.
+
+    Returns:
+        A sample for each framework, case or slip, and seed: the worst of its checks.
+    """
+    slips = [mutant for mutant in MUTANTS if mutant.dtype == "float32" and mutant.check in checks]
+    jobs: dict[str, list[Entry]] = {framework: [] for framework in frameworks}
+    needed: dict[str, Case] = {}
+    for seed in range(seeds):
+        copies = [_copy(case, seed) for case in cases]
+        needed |= {copy.name: copy for copy in copies}
+        for framework, entries in jobs.items():
+            entries += [Entry(copy, plan(copy, checks, ["float32"], ["eager"], framework)) for copy in copies]
+        for mutant in slips:
+            copy = _copy(select([mutant.case])[0], seed)
+            needed[copy.name] = copy
+            for framework in mutant.edits.keys() & jobs.keys():
+                jobs[framework].append(Entry(copy, tasks_of(mutant, framework), mutant))
+    drawn = {name: draw(case, image, 0) for name, case in needed.items()}
+    with running(jobs, drawn, {}) as (workers, lines):
+        truth: Truth = {}
+        for name, case in needed.items():
+            truth |= expect_case(case, drawn[name], ["float32"], checks)
+            advance()
+        follow(workers, lines, advance)
+    return [
+        Sample(
+            worker.framework,
+            entry.case.name.partition("#")[0],
+            entry.mutant,
+            max(
+                result.error
+                for result in judge_entry(worker.outcome, entry, truth, [other.outcome for other in workers])
+            ),
+        )
+        for worker in workers
+        for entry in jobs[worker.framework]
+    ]
+
+
+def draw_picture(samples: Sequence[Sample], path: Path) -> None:
+    """The distribution of the units for each framework, and of each slip, on a logarithmic axis, with the limit."""
+    from matplotlib import pyplot
+
+    groups: dict[str, list[float]] = {}
+    for sample in samples:
+        name = sample.framework if sample.mutant is None else sample.mutant.name
+        groups.setdefault(name, []).append(sample.units)
+    figure, axes = pyplot.subplots(figsize=(9, 4.5))
+    largest = max(max(units) for units in groups.values())
+    bins = np.geomspace(0.1, 2 * largest, 120).tolist()
+    for name, units in groups.items():
+        axes.hist(units, bins, label=f"{name} ({min(units):.2g} to {max(units):.2g})", alpha=0.6)
+    axes.axvline(NOISE_LIMIT, color="black", linestyle="--", label=f"limit {NOISE_LIMIT:g}")
+    axes.set(xscale="log", xlabel="error in noise units, float32", ylabel="samples")
+    axes.legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def _copy(case: Case, seed: int) -> Case:
+    """The case under another name, which is what its numbers are drawn from."""
+    return replace(case, label=f"{case.label}#{seed}")

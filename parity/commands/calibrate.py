@@ -1,0 +1,85 @@
+"""`parity calibrate`."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from .. import cases as catalogue
+from ..calibration import Sample, calibrate, draw_picture
+from ..compare import NOISE_LIMIT
+from ..inputs import default_image, read_image
+from ..tasks import CHECKS, COMPILED
+from .options import check_writable, choose, choose_frameworks, split
+from .run import console, progress
+
+# A slip's effect hangs on the weights that are drawn: with a large variance, epsilon hardly counts.
+MISSES = 0.02
+
+
+def run(
+    seeds: Annotated[int, typer.Option(min=1, help="How many, for each case.")] = 20,
+    case: Annotated[list[str] | None, typer.Option(help="A case or glob; one of each module if left out.")] = None,
+    framework: Annotated[list[str] | None, typer.Option(help="torch, paddle or flax; repeatable, or a,b.")] = None,
+    check: Annotated[list[str] | None, typer.Option(help="forward or gradients; repeatable, or a,b.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the distributions to this PNG file.")] = None,
+) -> None:
+    """Measure many seeds in float32, and the slips that only float32 shows, and show where the limit lies between.
+
+    Exit code 0: the true code is within the limit every time, and each slip beyond it but for a fiftieth of the seeds;
+    1: not so; 2: it could not run.
+
+    \b
+    parity calibrate --seeds 200 --picture calibration.png
+    """
+    present, _ = choose_frameworks(split(framework))
+    checks = choose(split(check) or CHECKS[:1], CHECKS[:2], "--check")
+    chosen = catalogue.select(split(case) or COMPILED)
+    check_writable(picture)
+    with progress() as bar:
+        task = bar.add_task("measuring", total=None)
+        samples = calibrate(
+            chosen, present, checks, read_image(default_image()), seeds, advance=lambda: bar.advance(task)
+        )
+    if picture is not None:
+        draw_picture(samples, picture)
+    screen = console()
+    screen.print(_table(samples))
+    honest = [sample.units for sample in samples if sample.mutant is None]
+    slips = [sample for sample in samples if sample.mutant is not None]
+    alarms = sum(not units <= NOISE_LIMIT for units in honest)
+    missed = Counter(sample.mutant.name for sample in slips if sample.mutant and sample.units <= NOISE_LIMIT)
+    planted = Counter(sample.mutant.name for sample in slips if sample.mutant)
+    screen.print(
+        f"limit {NOISE_LIMIT:g} noise units: {alarms} false alarms in {len(honest)} samples of the true code, "
+        f"at most {max(honest):.3g}; {sum(missed.values())} of {len(slips)} slips missed"
+        + "".join(f", {count} of {planted[name]} with {name}" for name, count in missed.items()),
+        soft_wrap=True,
+    )
+    wrong = alarms or any(count > MISSES * planted[name] for name, count in missed.items())
+    raise typer.Exit(1 if wrong else 0)
+
+
+def _table(samples: list[Sample]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("code", "case", "framework", "samples", "least", "median", "most"):
+        table.add_column(column, justify="left" if column in ("code", "case", "framework") else "right", no_wrap=True)
+    groups: dict[tuple[str, str, str], list[float]] = {}
+    for sample in samples:
+        code = sample.mutant.name if sample.mutant else "true"
+        groups.setdefault((code, sample.case, sample.framework), []).append(sample.units)
+    for (code, case, framework), units in groups.items():
+        ordered = sorted(units)
+        right = ordered[-1] <= NOISE_LIMIT if code == "true" else ordered[0] > NOISE_LIMIT
+        numbers = [_number(units) for units in (ordered[0], ordered[len(ordered) // 2], ordered[-1])]
+        style = "" if right else "bold red"
+        table.add_row(code, case, framework, str(len(units)), *(Text(number, style) for number in numbers))
+    return table
+
+
+def _number(units: float) -> str:
+    return f"{units:.0f}" if units >= 100 else f"{units:.2g}"

@@ -1,0 +1,52 @@
+"""What a framework cannot do, told apart from what it does wrong: by its own words, and by nothing broader."""
+
+from dataclasses import dataclass
+
+from .tasks import Task
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """A kind of task that a framework refuses, and words of the error that it does so with."""
+
+    framework: str
+    words: str
+    dtypes: tuple[str, ...]
+    checks: tuple[str, ...] = ("forward", "gradients")
+    modes: tuple[str, ...] = ("eval", "train")
+    forms: tuple[str, ...] = ()
+
+    def explains(self, framework: str, task: Task, error: str) -> bool:
+        """Whether this is why the task ended with the error."""
+        return self.covers(framework, task) and self.words in error
+
+    def covers(self, framework: str, task: Task) -> bool:
+        """Whether the task is of this kind."""
+        return (
+            framework == self.framework
+            and task.dtype in self.dtypes
+            and task.check in self.checks
+            and task.mode in self.modes
+            and (not self.forms or task.form in self.forms)
+        )
+
+
+HALF = ("bfloat16", "float16")
+UNSUPPORTED = (
+    # All modules of the catalogue take a mean.
+    Unsupported("paddle", "of kernel `mean` is not registered", HALF),
+    # A program compiled in eval mode has no backward pass.
+    Unsupported(
+        "paddle",
+        "does not appear in the backward graph",
+        ("float64", "float32"),
+        checks=("gradients",),
+        modes=("eval",),
+        forms=("paddle.jit.to_static",),
+    ),
+)
+
+
+def is_unsupported(framework: str, task: Task, error: str) -> bool:
+    """Whether the framework has said that it cannot do this task."""
+    return any(entry.explains(framework, task, error) for entry in UNSUPPORTED)

@@ -1,0 +1,133 @@
+"""Training, precisions, compiled forms and slips, end to end, on few and small cases."""
+
+import numpy as np
+import pytest
+
+from parity import compare
+from parity.cases import select
+from parity.hunt import hunt
+from parity.inputs import default_image, read_image
+from parity.layout import FRAMEWORKS
+from parity.mutants import MUTANTS
+from parity.mutation import read_mutated, source_file
+from parity.run import run
+from parity.tasks import FORMS, Task, plan
+from parity.training import OPTIMIZERS, RECIPES
+from parity.unsupported import UNSUPPORTED, is_unsupported
+
+IMAGE = read_image(default_image())
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return run(select(["SE_ASPP/training"]), FRAMEWORKS, ["float64", "float32"], IMAGE, checks=["training"]).results
+
+
+def test_ten_steps_agree_in_float64_and_drift_no_further_than_torch_in_float32(trained):
+    judged = [result for result in trained if result.verdict == "same"]
+    assert {result.verdict for result in trained} == {"same", "undetermined"}
+    for framework in FRAMEWORKS:
+        for dtype, checks in (("float64", ("training",)), ("float32", ("training", "steps"))):
+            found = {r.check for r in judged if (r.framework, r.dtype) == (framework, dtype)}
+            assert found == {f"{check} {recipe}" for check in checks for recipe in RECIPES}
+
+
+def test_sgd_with_momentum_agrees_to_1e_11(trained):
+    errors = [r.error for r in trained if r.dtype == "float64" and r.check == "training momentum mse"]
+    assert len(errors) == len(FRAMEWORKS)
+    assert max(errors) <= 1e-11
+
+
+def test_only_what_adam_does_to_a_zero_gradient_is_undetermined(trained):
+    for result in trained:
+        if result.verdict == "undetermined":
+            assert "adamw" in result.check
+            names = result.why.partition(":")[0].split(", ")
+            assert all(name.endswith(("conv.bias", "norm.running_mean")) for name in names)
+
+
+def test_every_hyper_parameter_is_one_that_float32_holds():
+    for options in OPTIMIZERS.values():
+        assert all(float(np.float32(value)) == value for value in options.values())
+
+
+def test_drift_sees_a_step_too_few():
+    rng = np.random.default_rng(0)
+    truth = {"w": rng.standard_normal(100)}
+    noise = {"w": compare.Noise(1e-6, 3e-6)}
+    near = {"w": (truth["w"] + 1e-6 * rng.standard_normal(100)).astype(np.float32)}
+    assert compare.judge_drift(near, truth, "float32", noise, near).passed
+    for fault in (1e-5, np.nan):
+        assert not compare.judge_drift({"w": near["w"] + np.float32(fault)}, truth, "float32", noise, near).passed
+    assert "missing w" in compare.judge_drift({}, truth, "float32", noise, near).why
+
+
+def test_half_precision_is_compared_where_there_are_kernels_and_said_where_there_are_none():
+    cases = select(["SE/square", "SpatialAttention/norm", "ASPP/one-rate"])
+    report = run(cases, FRAMEWORKS, ["bfloat16", "float16"], IMAGE, checks=["forward", "gradients"])
+    assert report.passed
+    for result in report.results:
+        if result.framework == "paddle":
+            assert result.verdict == "unsupported"
+            assert "kernel `mean` is not registered" in result.why
+        else:
+            assert result.verdict in ("same", "undetermined")
+
+
+def test_another_error_is_not_taken_for_a_missing_kernel():
+    words = UNSUPPORTED[0].words
+    assert is_unsupported("paddle", Task("forward", "eval", "float16"), words)
+    assert not is_unsupported("paddle", Task("forward", "eval", "float16"), "ValueError: something else")
+    assert not is_unsupported("paddle", Task("forward", "eval", "float32"), words)
+    assert not is_unsupported("torch", Task("forward", "eval", "float16"), words)
+
+
+def test_compiled_code_is_the_same():
+    forms = [form for form in FORMS if form != "torch.compile"]  # takes a minute: `parity run --compile torch.compile`
+    report = run(
+        select(["SpatialAttention/norm"]),
+        FRAMEWORKS,
+        ["float64", "float32"],
+        IMAGE,
+        checks=["forward", "gradients"],
+        forms=forms,
+    )
+    assert report.passed
+    seen = {(r.framework, r.check.partition(" ")[2].partition(" ")[2] or "eager") for r in report.results}
+    assert seen == {(framework, form) for form in forms for framework in FORMS[form]}
+    static = [r for r in report.results if r.verdict == "unsupported"]
+    assert {r.check for r in static} == {"gradients eval paddle.jit.to_static"}
+
+
+def test_the_default_and_what_a_form_runs_on():
+    case = select(["SE/default"])[0]
+    assert [task.title for task in plan(case, ["forward"], ["float32"], ["eager"], "torch")] == [
+        "forward eval",
+        "forward train",
+    ]
+    assert [task.title for task in plan(case, ["forward"], ["float32"], ["torch.export"], "torch")] == [
+        "forward eval torch.export"
+    ]
+    assert plan(case, ["forward"], ["float32"], ["nnx.jit"], "torch") == []
+
+
+def test_every_slip_is_of_a_line_that_is_there_and_there_are_enough():
+    assert len(MUTANTS) >= 40
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+    for mutant in MUTANTS:
+        for framework, (old, new) in mutant.edits.items():
+            assert (
+                read_mutated(source_file(framework, mutant.file), old, new)
+                != source_file(framework, mutant.file).read_text()
+            )
+
+
+def test_every_slip_is_caught_and_the_code_without_one_lives():
+    found = hunt(FRAMEWORKS, IMAGE)
+    planted = [one for one in found if one.mutant]
+    assert len(planted) == sum(len(mutant.edits) for mutant in MUTANTS)
+    assert [
+        f"{one.framework}: {one.mutant and one.mutant.name}: {one.result.why}" for one in found if not one.right
+    ] == []
+    # Each is named by case and tensor, with its distance.
+    assert all(one.result.why and one.distance > 1 for one in planted)
