@@ -44,10 +44,12 @@ def test_what_changes_from_run_to_run_is_named(tmp_path):
     """A torch whose sigmoid has another last bit in every process, as an unordered sum on a GPU would."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
+        "from pathlib import Path\n"
         "if 'parity.worker' in sys.orig_argv:\n"
         "    import torch\n"
-        "    plain = torch.nn.functional.sigmoid\n"
-        "    slip = os.getpid() % 1009 * 1e-9\n"
+        "    plain, folder = torch.nn.functional.sigmoid, Path(__file__).parent\n"
+        "    slip = 1e-6 * len(list(folder.glob('*.started')))\n"
+        "    (folder / f'{os.getpid()}.started').touch()\n"
         "    torch.nn.functional.sigmoid = lambda x: plain(x) * (1 + slip) if x.dtype == torch.float32 else plain(x)\n"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
