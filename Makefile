@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: parity test check install clean
+.PHONY: parity test test-ray check install clean
 
 parity: install
 	$(BIN)/parity run
@@ -12,6 +12,10 @@ parity: install
 test: install
 	$(BIN)/parity run
 	$(BIN)/python -m pytest
+
+test-ray: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ray]'
+	$(BIN)/python -m pytest tests/test_ray.py
 
 check: install
 	$(BIN)/ruff check .

@@ -8,8 +8,9 @@ import numpy as np
 
 from .cases import Case, select
 from .compare import NOISE_LIMIT
+from .entry import Entry
 from .hunt import tasks_of
-from .job import Entry, follow, running
+from .job import follow, running
 from .mutants import MUTANTS, Mutant
 from .run import Truth, draw, expect_case, judge_entry
 from .tasks import plan
@@ -72,7 +73,10 @@ def calibrate(
             worker.framework,
             entry.case.name.partition("#")[0],
             entry.mutant,
-            max(result.error for result in judge_entry(worker, entry, truth, workers)),
+            max(
+                result.error
+                for result in judge_entry(worker.outcome, entry, truth, [other.outcome for other in workers])
+            ),
         )
         for worker in workers
         for entry in jobs[worker.framework]

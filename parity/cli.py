@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from .commands import calibrate, convert, diff, export, inspect, matrix, mutants, run
+from .commands import calibrate, convert, diff, doctor, envs, export, inspect, matrix, mutants, records, run
 from .errors import ParityError
 
 app = typer.Typer(
@@ -20,6 +20,11 @@ app.command("matrix")(matrix.matrix)
 app.command("mutants")(mutants.mutants)
 app.command("calibrate")(calibrate.run)
 app.command("export")(export.export)
+app.command("plan")(records.plan)
+app.command("record")(records.record)
+app.command("compare")(records.compare)
+app.command("doctor")(doctor.doctor)
+app.command("envs")(envs.envs)
 app.command("convert")(convert.convert)
 app.command("inspect")(inspect.inspect)
 app.command("diff")(diff.diff)

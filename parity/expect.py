@@ -63,8 +63,10 @@ def output_shape(case: Case) -> tuple[int, ...]:
     return build(case)(np.zeros(case.shape), Exact(), train=False).shape
 
 
-def expect(case: Case, drawn: Drawn, dtype: str, checks: tuple[str, ...], *, train: bool) -> dict[str, Expected]:
-    """What the checks "forward" and "gradients" must give in `dtype`.
+def expect(
+    case: Case, drawn: Drawn, dtype: str, checks: tuple[str, ...], *, train: bool, roundoff: float | None = None
+) -> dict[str, Expected]:
+    """What the checks "forward" and "gradients" must give in `dtype`, whose unit `roundoff` is unless another is given.
 
     The reference runs once exactly, and several times with the rounding errors of `dtype`, always on the weights and
     the input as `dtype` holds them.
@@ -86,7 +88,7 @@ def expect(case: Case, drawn: Drawn, dtype: str, checks: tuple[str, ...], *, tra
     truth = run(Exact())
     if "gradients" in checks:
         check_witness(case, model, drawn, truth["gradients"], train=train)
-    noise = measure_noise(truth, dtype, run)
+    noise = measure_noise(truth, dtype, run, roundoff=roundoff)
     return {
         check: Expected(truth[check], noise[check], find_drowned(truth[check], noise[check], dtype)) for check in checks
     }
@@ -117,10 +119,14 @@ def expect_forward(case: Case, weights: Arrays, x: np.ndarray, dtype: str, *, tr
 
 
 def measure_noise(
-    truth: Mapping[str, Arrays], dtype: str, run: Callable[[Exact], Mapping[str, Arrays]], count: int = DRAWS
+    truth: Mapping[str, Arrays],
+    dtype: str,
+    run: Callable[[Exact], Mapping[str, Arrays]],
+    count: int = DRAWS,
+    roundoff: float | None = None,
 ) -> dict[str, dict[str, Noise]]:
     """The noise in `dtype` of each array of `truth`, from `count` calls of `run`, fewer in float64."""
-    ops = Noisy(UNIT_ROUNDOFF[dtype], np.random.default_rng(0))
+    ops = Noisy(UNIT_ROUNDOFF[dtype] if roundoff is None else roundoff, np.random.default_rng(0))
     draws = [run(ops) for _ in range(DRAWS_FLOAT64 if dtype == "float64" else count)]
     return {
         group: {key: Noise.of([draw[group][key] - value for draw in draws]) for key, value in arrays.items()}

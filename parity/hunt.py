@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .cases import Case, select
-from .job import Entry, follow, running
+from .entry import Entry
+from .job import follow, running
 from .mutants import MUTANTS, Mutant
 from .mutation import read_mutated, source_file
-from .run import Result, Truth, draw, draw_case_lesson, expect_case, expect_lesson, judge_entry
+from .results import Result
+from .run import Truth, draw, draw_case_lesson, expect_case, expect_lesson, judge_entry
 from .tasks import Task, plan
 
 
@@ -72,7 +74,11 @@ def hunt(
                 truth |= expect_case(cases[name], drawn[name], [dtype], [check])
         follow(workers, lines, advance)
     return [
-        Hunt(worker.framework, entry.mutant, _worst(judge_entry(worker, entry, truth, workers)))
+        Hunt(
+            worker.framework,
+            entry.mutant,
+            _worst(judge_entry(worker.outcome, entry, truth, [other.outcome for other in workers])),
+        )
         for worker in workers
         for entry in jobs[worker.framework]
     ]

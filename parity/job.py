@@ -4,10 +4,10 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,65 +16,56 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from .cases import Case
+from . import endings, interpreters, switches
+from .backend import Backend
+from .entry import Entry
+from .errors import ParityError
 from .expect import Drawn
-from .mutants import Mutant
+from .outcome import Outcome
+from .results import Plan
 from .tasks import Task
 from .training import LOSSES, OPTIMIZERS, STEPS, Lesson
 
-LOG_LINES = 5
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A case and what is to be computed of it, by an implementation with a slip or by the true one."""
-
-    case: Case
-    tasks: Sequence[Task]
-    mutant: Mutant | None = None
-
-    @property
-    def name(self) -> str:
-        """What its results are found by."""
-        return self.case.name if self.mutant is None else f"{self.mutant.name} in {self.case.name}"
+# How often a worker is looked at that says nothing.
+TICK = 0.5
 
 
 @dataclass
 class Worker:
-    """A framework's process, what it has said so far, and when it has ended what it computed."""
+    """A framework's process, and what it has given so far."""
 
-    framework: str
+    backend: Backend
     process: subprocess.Popen[str]
     folder: Path
-    versions: dict[str, str] = field(default_factory=dict)
-    errors: dict[tuple[str, str], str] = field(default_factory=dict)
-    computed: dict[str, np.ndarray] = field(default_factory=dict)
+    outcome: Outcome
+    done: bool = False
+    stopped: str = ""
+    ended: bool = False
+    heard: float = field(default_factory=time.monotonic)
 
-    def arrays(self, entry: Entry, task: Task) -> dict[str, np.ndarray]:
-        """What it computed for a task, by name."""
-        prefix = f"{entry.name}|{task.key}|"
-        return {key.removeprefix(prefix): array for key, array in self.computed.items() if key.startswith(prefix)}
-
-    def error(self, entry: Entry, task: Task) -> str:
-        """Why it computed nothing for a task, or an empty string."""
-        return self.errors.get((entry.name, task.key), self.errors.get(("", ""), ""))
+    @property
+    def framework(self) -> str:
+        """The framework that it runs."""
+        return self.backend.framework
 
     def collect(self) -> None:
-        """Read what the process wrote; where there is nothing, its last words are the error of every task."""
-        path = self.folder / f"{self.framework}.safetensors"
-        if path.exists():
-            self.computed = load_file(path)
+        """Read what the process wrote; where it did not come to that, how it ended is the error of every task."""
+        framework = self.backend.framework
+        log = self.folder / f"{framework}.log"
+        ending = endings.describe(framework, self.process.returncode, self.stopped, log)
+        if not self.done:
+            self.outcome.errors["", ""] = ending
             return
-        tail = (self.folder / f"{self.framework}.log").read_text(errors="replace").strip().splitlines()[-LOG_LINES:]
-        code = self.process.returncode
-        self.errors["", ""] = f"the {self.framework} process ended with code {code}: {' | '.join(tail)}"
+        self.outcome.computed = load_file(self.folder / f"{framework}.safetensors")
+        if self.process.returncode:
+            self.outcome.notes.append(f"after its last result {ending}")
 
 
 Messages = queue.Queue[tuple[Worker, str | None]]
 
 
-def write_arrays(folder: Path, drawn: Mapping[str, Drawn], lessons: Mapping[str, Lesson]) -> None:
-    """Write what every process reads."""
+def list_arrays(drawn: Mapping[str, Drawn], lessons: Mapping[str, Lesson]) -> dict[str, np.ndarray]:
+    """What every process reads, by name."""
     arrays: dict[str, np.ndarray] = {}
     for name, item in drawn.items():
         arrays |= {f"{name}|input": item.x, f"{name}|cotangent": item.cotangent}
@@ -86,12 +77,12 @@ def write_arrays(folder: Path, drawn: Mapping[str, Drawn], lessons: Mapping[str,
         for recipe, steps in lesson.synced.items():
             for i, step in enumerate(steps):
                 arrays |= {f"{name}|synced|{recipe}|{i}|{key}": array for key, array in step.items()}
-    save_file(arrays, folder / "arrays.safetensors")
+    return arrays
 
 
-def write_job(folder: Path, framework: str, entries: Sequence[Entry]) -> None:
-    """Write what the process of `framework` is to compute."""
-    job = [
+def write_job(folder: Path, backend: Backend, entries: Sequence[Entry]) -> None:
+    """Write what the process of a framework is to compute, and where."""
+    todo = [
         {
             "name": entry.name,
             "case": entry.case.name,
@@ -99,11 +90,12 @@ def write_job(folder: Path, framework: str, entries: Sequence[Entry]) -> None:
             "args": entry.case.args,
             "kwargs": dict(entry.case.kwargs),
             "tasks": [_describe(task) for task in entry.tasks],
-            "slip": (entry.mutant.file, *entry.mutant.edits[framework]) if entry.mutant else None,
+            "slip": (entry.mutant.file, *entry.mutant.edits[backend.framework]) if entry.mutant else None,
         }
         for entry in entries
     ]
-    (folder / f"{framework}.json").write_text(json.dumps(job))
+    job = {"backend": asdict(backend), "cases": todo}
+    (folder / f"{backend.framework}.json").write_text(json.dumps(job))
 
 
 def _describe(task: Task) -> dict[str, Any]:
@@ -115,18 +107,70 @@ def _describe(task: Task) -> dict[str, Any]:
     return description
 
 
-def start(framework: str, folder: Path, workers: int, lines: Messages) -> Worker:
-    """Start the process of `framework`, one of so many `workers`; what it says goes to `lines`, None at its end."""
-    with (folder / f"{framework}.log").open("w") as stderr:
+def compute(
+    backends: Sequence[Backend],
+    arrays: Mapping[str, np.ndarray],
+    jobs: Plan,
+    *,
+    meanwhile: Iterable[object] = (),
+    advance: Callable[[], None] = lambda: None,
+    timeout: float | None = None,
+) -> list[Outcome]:
+    """What each backend computes of its framework's entries, each in a process of its own at the same time.
+
+    The steps of `meanwhile` are taken in this process while the others start and compute; for the rest see `follow`.
+    """
+    with start_all(backends, arrays, jobs) as (workers, lines):
+        for _ in meanwhile:
+            follow(workers, lines, advance, wait=False)
+        follow(workers, lines, advance, timeout=timeout)
+    return [worker.outcome for worker in workers]
+
+
+@contextmanager
+def running(
+    jobs: Plan, drawn: Mapping[str, Drawn], lessons: Mapping[str, Lesson]
+) -> Iterator[tuple[list[Worker], Messages]]:
+    """One process for each framework of `jobs`, at work on the processor; none of them is left at the end."""
+    with start_all([Backend(framework) for framework in jobs], list_arrays(drawn, lessons), jobs) as started:
+        yield started
+
+
+@contextmanager
+def start_all(
+    backends: Sequence[Backend], arrays: Mapping[str, np.ndarray], jobs: Plan
+) -> Iterator[tuple[list[Worker], Messages]]:
+    """One process for each backend, at work; none of them is left at the end."""
+    with tempfile.TemporaryDirectory(prefix="parity-") as name:
+        folder = Path(name)
+        save_file(dict(arrays), folder / "arrays.safetensors")
+        lines: Messages = queue.Queue()
+        workers: list[Worker] = []
+        try:
+            for backend in backends:
+                write_job(folder, backend, jobs[backend.framework])
+                workers.append(start(backend, folder, len(backends), lines))
+            yield workers, lines
+        finally:
+            for worker in workers:
+                worker.process.kill()
+                worker.process.wait()
+
+
+def start(backend: Backend, folder: Path, workers: int, lines: Messages) -> Worker:
+    """Start the process of a framework, one of so many `workers`; what it says goes to `lines`, None at its end."""
+    with (folder / f"{backend.framework}.log").open("w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "parity.worker", framework, str(folder)],
+            [backend.python, "-m", "parity.worker", backend.framework, str(folder)],
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            env=_environment(workers),
+            errors="replace",
+            env=_environment(backend, folder, workers),
         )
-    worker = Worker(framework, process, folder)
+    worker = Worker(backend, process, folder, Outcome(backend.framework, backend.framework))
 
     def read() -> None:
         assert process.stdout is not None
@@ -139,54 +183,87 @@ def start(framework: str, folder: Path, workers: int, lines: Messages) -> Worker
     return worker
 
 
-def follow(workers: Sequence[Worker], lines: Messages, advance: Callable[[], None]) -> None:
-    """Take in what the workers say until each has ended; `advance` is called for each case finished."""
-    running = len(workers)
-    while running:
-        worker, line = lines.get()
-        if line is None:
-            running -= 1
-            worker.process.wait()
-            worker.collect()
-            continue
-        message: dict[str, Any] = json.loads(line)
-        if "versions" in message:
-            worker.versions |= message["versions"]
-        elif "error" in message:
-            worker.errors[message["name"], message["task"]] = message["error"]
-        else:
-            advance()
+def follow(
+    workers: Sequence[Worker],
+    lines: Messages,
+    advance: Callable[[], None],
+    *,
+    wait: bool = True,
+    timeout: float | None = None,
+) -> None:
+    """Take in what the workers say.
 
+    Args:
+        workers: all that were started.
+        lines: what they say.
+        advance: called once for each case finished.
+        wait: until all have ended; or else only for what is there.
+        timeout: seconds after which a worker that says nothing is stopped.
 
-@contextmanager
-def running(
-    jobs: Mapping[str, Sequence[Entry]], drawn: Mapping[str, Drawn], lessons: Mapping[str, Lesson]
-) -> Iterator[tuple[list[Worker], Messages]]:
-    """One process for each framework of `jobs`, at work; none of them is left at the end."""
-    with tempfile.TemporaryDirectory(prefix="parity-") as name:
-        folder = Path(name)
-        write_arrays(folder, drawn, lessons)
-        lines: Messages = queue.Queue()
-        workers: list[Worker] = []
+    Raises:
+        ParityError: where a worker's device, packages or arithmetic are not what they must be.
+    """
+    while not all(worker.ended for worker in workers):
         try:
-            for framework, entries in jobs.items():
-                write_job(folder, framework, entries)
-                workers.append(start(framework, folder, len(jobs), lines))
-            yield workers, lines
-        finally:
-            for worker in workers:
-                worker.process.kill()
-                worker.process.wait()
+            worker, line = lines.get(timeout=TICK) if wait else lines.get_nowait()
+        except queue.Empty:
+            if not wait:
+                return
+            for silent in (worker for worker in workers if _is_silent(worker, timeout)):
+                silent.stopped = f"said nothing for {timeout:g} seconds (--timeout) and was stopped"
+                silent.process.kill()
+                _end(silent)
+            continue
+        if worker.ended:
+            continue
+        worker.heard = time.monotonic()
+        if line is None:
+            _end(worker)
+        else:
+            _take_in(worker, line, advance)
 
 
-def _environment(workers: int) -> dict[str, str]:
-    """The switches of a worker: the processor alone, float64 in JAX, and a fair share of the cores."""
+def _take_in(worker: Worker, line: str, advance: Callable[[], None]) -> None:
+    try:
+        message = json.loads(line)
+        kind = next(kind for kind in ("ready", "refused", "error", "done", "name") if kind in message)
+    except (ValueError, TypeError, StopIteration):
+        if line.strip() and not worker.outcome.notes:
+            worker.outcome.notes.append(
+                f"the {worker.backend.framework} process printed to standard output: {line.strip()[:200]}"
+            )
+        return
+    if kind == "refused":
+        raise ParityError(message["refused"])
+    if kind == "ready":
+        worker.outcome.facts = message["ready"]
+    elif kind == "error":
+        worker.outcome.errors[message["name"], message["task"]] = message["error"]
+    elif kind == "done":
+        worker.done = True
+    else:
+        advance()
+
+
+def _is_silent(worker: Worker, timeout: float | None) -> bool:
+    return not worker.ended and timeout is not None and time.monotonic() - worker.heard > timeout
+
+
+def _end(worker: Worker) -> None:
+    worker.process.wait()
+    worker.collect()
+    worker.ended = True
+
+
+def _environment(backend: Backend, folder: Path, workers: int) -> dict[str, str]:
+    """A worker's environment: its switches, the path to this package, and a fair share of the cores."""
     threads = max(1, (os.cpu_count() or 1) // workers)
-    switches = {
-        "CUDA_VISIBLE_DEVICES": "",
-        "JAX_PLATFORMS": "cpu",
-        "JAX_ENABLE_X64": "1",
+    inherited = switches.environment(backend.framework, backend.device, allow_tf32=backend.allow_tf32)
+    # It would lead another interpreter to this one's library.
+    inherited.pop("PYTHONHOME", None)
+    return {
+        **inherited,
         "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": interpreters.search_path(folder),
         "PYTHONWARNINGS": "ignore",
     }
-    return {**os.environ, **switches}

@@ -1,54 +1,27 @@
 """The walk of `parity run`: draw, compute in one process per framework and in the reference, judge."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from . import reference
+from . import job, reference, repeat
+from .arithmetic import UNIT_ROUNDOFF
+from .backend import Backend
+from .canary import TF32_ROUNDOFF
 from .cases import Case
 from .compare import NOISE_UNITS, RELATIVE, RELATIVE_LIMIT, Verdict, judge, judge_drift
+from .entry import Entry
 from .expect import Drawn, Expected, build, expect, output_shape
 from .inputs import draw_cotangent, draw_input, draw_weights
-from .job import Entry, Worker, follow, running
+from .outcome import Outcome
+from .results import Plan, Report, Result
 from .tasks import Task, is_trained, plan, plan_training
 from .training import RECIPES, TRAINING_LIMIT, Lesson, draw_lesson, expect_training, synchronise
 from .unsupported import is_unsupported
 
 # By case, precision, mode and check.
 Truth = dict[tuple[str, str, str, str], Expected]
-
-
-@dataclass(frozen=True)
-class Result:
-    """One check of one case in one framework: how far off it is, in which unit, and what may be."""
-
-    case: str
-    framework: str
-    device: str
-    dtype: str
-    check: str
-    error: float
-    limit: float
-    unit: str
-    verdict: str
-    passed: bool
-    why: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """All results, and what they were computed with."""
-
-    results: list[Result]
-    environment: dict[str, Any]
-
-    @property
-    def passed(self) -> bool:
-        """Whether there are results and every one passed."""
-        return bool(self.results) and all(result.passed for result in self.results)
 
 
 def run(
@@ -60,6 +33,10 @@ def run(
     checks: Sequence[str] = ("forward",),
     forms: Sequence[str] = ("eager",),
     seed: int = 0,
+    backends: Mapping[str, Backend] | None = None,
+    timeout: float | None = None,
+    runs: int = 1,
+    compute: Callable[..., list[Outcome]] = job.compute,
     advance: Callable[[], None] = lambda: None,
 ) -> Report:
     """Compute every case in every framework and judge it against the reference.
@@ -72,38 +49,92 @@ def run(
         checks: what is compared, of CHECKS.
         forms: how the frameworks execute, of FORMS; a framework takes no notice of the others'.
         seed: of the weights and the inputs that are drawn.
+        backends: where frameworks compute that do not on the processor with this interpreter.
+        timeout: seconds after which a process that says nothing is stopped.
+        runs: how often each framework computes; every run is to give the same bits.
+        compute: `parity.job.compute`, or what computes the same elsewhere.
         advance: called once for each case finished in a framework or in the reference.
 
     Returns:
         The results by case, framework, dtype and check.
+
+    Raises:
+        ParityError: where a framework does not have the device, or computes in a lower precision than it is asked to.
     """
+    chosen = [(backends or {}).get(name, Backend(name)) for name in frameworks]
     drawn = {case.name: draw(case, image, seed) for case in cases}
-    lessons = {}
-    if "training" in checks:
-        lessons = {case.name: draw_case_lesson(case, drawn[case.name], seed) for case in cases if is_trained(case)}
-    jobs = {
-        framework: [Entry(case, plan(case, checks, dtypes, forms, framework)) for case in cases]
-        for framework in frameworks
-    }
-    with running(jobs, drawn, lessons) as (workers, lines):
-        truth: Truth = {}
-        for case in cases:
-            truth |= expect_case(case, drawn[case.name], dtypes, checks)
-            if case.name in lessons:
-                truth |= expect_lesson(case, lessons[case.name], dtypes)
+    jobs = plan_all(cases, frameworks, checks, dtypes, forms)
+    lessons = draw_lessons(cases, drawn, checks, seed)
+    truth: dict[tuple[str, str, str, str], Expected] = {}
+
+    units = roundoffs(allow_tf32=any(backend.allow_tf32 for backend in chosen))
+
+    def expect_all() -> Iterator[None]:
+        for _ in expect_everything(cases, drawn, lessons, dtypes, checks, units, truth):
             advance()
-        follow(workers, lines, advance)
+            yield
+
+    arrays = job.list_arrays(drawn, lessons)
+    outcomes = compute(chosen, arrays, jobs, meanwhile=expect_all(), advance=advance, timeout=timeout)
+    report = judge_all(outcomes, jobs, truth, seed)
+    others = [compute(chosen, arrays, jobs, advance=advance, timeout=timeout) for _ in range(runs - 1)]
+    for first, *again in zip(outcomes, *others, strict=True):
+        report.more.extend(repeat.compare(first, again, jobs) if again else ())
+    return report
+
+
+def plan_all(
+    cases: Sequence[Case], frameworks: Sequence[str], checks: Sequence[str], dtypes: Sequence[str], forms: Sequence[str]
+) -> Plan:
+    """Every framework's entries."""
+    return {name: [Entry(case, plan(case, checks, dtypes, forms, name)) for case in cases] for name in frameworks}
+
+
+def roundoffs(*, allow_tf32: bool) -> dict[str, float]:
+    """The unit roundoff that each precision is judged with: float32's is TF32's where TF32 is allowed."""
+    return {**UNIT_ROUNDOFF, **({"float32": TF32_ROUNDOFF} if allow_tf32 else {})}
+
+
+def expect_everything(
+    cases: Sequence[Case],
+    drawn: Mapping[str, Drawn],
+    lessons: Mapping[str, Lesson],
+    dtypes: Sequence[str],
+    checks: Sequence[str],
+    roundoff: Mapping[str, float],
+    truth: dict[tuple[str, str, str, str], Expected],
+) -> Iterator[None]:
+    """Put what every case must give into `truth`, a step for each case."""
+    for case in cases:
+        truth.update(expect_case(case, drawn[case.name], dtypes, checks, roundoff))
+        if case.name in lessons:
+            truth.update(expect_lesson(case, lessons[case.name], dtypes, roundoff=roundoff))
+        yield
+
+
+def judge_all(outcomes: Sequence[Outcome], jobs: Plan, truth: Truth, seed: int) -> Report:
+    """The results by case, framework, dtype and check, and what they were computed with."""
     results = [
         result
-        for worker in workers
-        for entry in jobs[worker.framework]
-        for result in judge_entry(worker, entry, truth, workers)
+        for outcome in outcomes
+        for entry in jobs[outcome.framework]
+        for result in judge_entry(outcome, entry, truth, outcomes)
     ]
-    order = {case.name: i for i, case in enumerate(cases)}
+    order = {entry.case.name: i for todo in jobs.values() for i, entry in enumerate(todo)}
     results.sort(key=lambda result: order[result.case])
-    versions = {key: value for worker in workers for key, value in worker.versions.items()}
+    versions = {key: value for outcome in outcomes for key, value in outcome.versions.items()}
     environment = {**versions, "numpy": np.__version__, "python": sys.version.split()[0], "seed": seed}
-    return Report(results, environment)
+    if any(outcome.allow_tf32 for outcome in outcomes):
+        environment["float32"] = "as TF32"
+    environment["backends"] = {outcome.name: outcome.facts for outcome in outcomes}
+    dtypes = dict.fromkeys(task.dtype for todo in jobs.values() for entry in todo for task in entry.tasks)
+    left_out = [
+        f"{dtype} left out in {outcome.name} on {outcome.device}: {outcome.refusal(dtype)}"
+        for outcome in outcomes
+        for dtype in dtypes
+        if outcome.refusal(dtype)
+    ]
+    return Report(results, environment, [*left_out, *(note for outcome in outcomes for note in outcome.notes)])
 
 
 def draw(case: Case, image: np.ndarray, seed: int) -> Drawn:
@@ -112,23 +143,48 @@ def draw(case: Case, image: np.ndarray, seed: int) -> Drawn:
     return Drawn(weights, draw_input(case, image, seed), draw_cotangent(case, output_shape(case), seed))
 
 
+def draw_lessons(
+    cases: Sequence[Case], drawn: Mapping[str, Drawn], checks: Sequence[str], seed: int
+) -> dict[str, Lesson]:
+    """What each case is trained on, by case, where training is to be checked."""
+    return {
+        case.name: draw_case_lesson(case, drawn[case.name], seed)
+        for case in cases
+        if "training" in checks and is_trained(case)
+    }
+
+
 def draw_case_lesson(case: Case, drawn: Drawn, seed: int) -> Lesson:
     """What the case is trained on."""
     return synchronise(case, draw_lesson(case, drawn.weights, drawn.cotangent.shape, seed))
 
 
-def expect_case(case: Case, drawn: Drawn, dtypes: Sequence[str], checks: Sequence[str]) -> Truth:
+def expect_case(
+    case: Case,
+    drawn: Drawn,
+    dtypes: Sequence[str],
+    checks: Sequence[str],
+    roundoff: Mapping[str, float] = UNIT_ROUNDOFF,
+) -> Truth:
     """What the case must give in one pass, by case, precision, mode and check."""
     passes = tuple(check for check in checks if check != "training")
     return {
         (case.name, dtype, mode, check): expected
         for dtype in dtypes
         for mode in case.modes
-        for check, expected in expect(case, drawn, dtype, passes, train=mode == "train").items()
+        for check, expected in expect(
+            case, drawn, dtype, passes, train=mode == "train", roundoff=roundoff[dtype]
+        ).items()
     }
 
 
-def expect_lesson(case: Case, lesson: Lesson, dtypes: Sequence[str], recipes: Sequence[str] = RECIPES) -> Truth:
+def expect_lesson(
+    case: Case,
+    lesson: Lesson,
+    dtypes: Sequence[str],
+    recipes: Sequence[str] = RECIPES,
+    roundoff: Mapping[str, float] = UNIT_ROUNDOFF,
+) -> Truth:
     """What training the case must give, by case, precision, recipe and check."""
     truth: Truth = {}
     for dtype in dtypes:
@@ -136,18 +192,20 @@ def expect_lesson(case: Case, lesson: Lesson, dtypes: Sequence[str], recipes: Se
             if task.mode not in recipes:
                 continue
             synced = lesson.synced[task.mode] if task.check == "steps" else None
-            truth[case.name, dtype, task.mode, task.check] = expect_training(case, lesson, task.mode, dtype, synced)
+            truth[case.name, dtype, task.mode, task.check] = expect_training(
+                case, lesson, task.mode, dtype, synced, roundoff[dtype]
+            )
     return truth
 
 
-def judge_entry(worker: Worker, entry: Entry, truth: Truth, workers: Sequence[Worker]) -> list[Result]:
-    """The results of an entry's tasks in the worker's framework; `workers` are all that ran."""
-    torch = next((other for other in workers if other.framework == "torch"), None)
+def judge_entry(outcome: Outcome, entry: Entry, truth: Truth, outcomes: Sequence[Outcome]) -> list[Result]:
+    """The results of an entry's tasks, but for those that the device leaves out; `outcomes` are of all that ran."""
+    torch = next((other for other in outcomes if other.framework == "torch"), None)
     return [
         Result(
             entry.case.name,
-            worker.framework,
-            "cpu",
+            outcome.name,
+            outcome.device,
             task.dtype,
             task.title,
             verdict.error,
@@ -158,17 +216,18 @@ def judge_entry(worker: Worker, entry: Entry, truth: Truth, workers: Sequence[Wo
             verdict.why,
         )
         for task in entry.tasks
-        for verdict in _judge(worker, entry, task, truth[entry.case.name, task.dtype, task.mode, task.check], torch)
+        if not outcome.refusal(task.dtype)
+        for verdict in _judge(outcome, entry, task, truth[entry.case.name, task.dtype, task.mode, task.check], torch)
     ]
 
 
-def _judge(worker: Worker, entry: Entry, task: Task, expected: Expected, torch: Worker | None) -> Iterator[Verdict]:
+def _judge(outcome: Outcome, entry: Entry, task: Task, expected: Expected, torch: Outcome | None) -> Iterator[Verdict]:
     """The verdict on what can be decided, and one on the rest where there is any."""
-    if error := worker.error(entry, task):
-        special = "unsupported" if is_unsupported(worker.framework, task, error) else ""
+    if error := outcome.error(entry, task):
+        special = "unsupported" if is_unsupported(outcome.framework, task, error) else ""
         yield Verdict(float("inf"), 0.0, RELATIVE, error, special)
         return
-    computed, skipped = worker.arrays(entry, task), expected.undetermined
+    computed, skipped = outcome.arrays(entry, task), expected.undetermined
     decided = {key: array for key, array in computed.items() if key not in skipped}
     truth = {key: array for key, array in expected.arrays.items() if key not in skipped}
     if task.check == "training" and task.dtype != "float64":

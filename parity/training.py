@@ -154,7 +154,12 @@ def trajectory(case: Case, lesson: Lesson, recipe: str) -> list[Arrays]:
 
 
 def expect_training(
-    case: Case, lesson: Lesson, recipe: str, dtype: str, synced: Sequence[Arrays] | None = None
+    case: Case,
+    lesson: Lesson,
+    recipe: str,
+    dtype: str,
+    synced: Sequence[Arrays] | None = None,
+    roundoff: float | None = None,
 ) -> Expected:
     """What training must give: after the last step, or with `synced` after every one."""
     model = build(case)
@@ -163,7 +168,7 @@ def expect_training(
         return {"": flatten(train(model, lesson, recipe, ops, synced), every=synced is not None)}
 
     truth = run(Exact())
-    noise = measure_noise(truth, dtype, run)[""]
+    noise = measure_noise(truth, dtype, run, roundoff=roundoff)[""]
     arrays = truth[""]
     undetermined = {}
     for key, array in arrays.items():

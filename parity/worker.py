@@ -1,8 +1,8 @@
 """The process that runs one framework: `python -m parity.worker FRAMEWORK FOLDER`.
 
-It reads `FRAMEWORK.json` (tasks) and `arrays.safetensors` (inputs and weights) from the folder, writes what it computed
-to `FRAMEWORK.safetensors`, and prints a JSON line for each task that failed and for each case finished. It needs NumPy,
-safetensors and its framework.
+It reads `FRAMEWORK.json` (backend and tasks) and `arrays.safetensors` (inputs and weights) from the folder, writes what
+it computed to `FRAMEWORK.safetensors`, and prints a JSON line for what it runs on (see `parity.session`), for each task
+that failed and for each case finished. It needs NumPy, safetensors and its framework.
 """
 
 import json
@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from . import frameworks, weights
+from . import weights
 from .compare import unmoved
 from .layout import convert
 from .mutation import mutate
+from .session import begin
 from .weights import get_weights, set_weights
 
 Arrays = dict[str, np.ndarray]
@@ -29,15 +30,16 @@ Arrays = dict[str, np.ndarray]
 def main(name: str, folder: Path) -> None:
     """Run every task of the folder's job in the framework `name`."""
     report = _take_standard_output()
-    framework = frameworks.load(name)
-    report({"versions": framework.versions()})
     job = json.loads((folder / f"{name}.json").read_text())
+    framework, enter, refused = begin(name, job["backend"], report)
     arrays = load_file(folder / "arrays.safetensors")
     computed: Arrays = {}
 
     def run_entry(entry: dict[str, Any]) -> None:
         name = entry["name"]
         for task in entry["tasks"]:
+            if task["dtype"] == "float64" and refused["float64"]:
+                continue
             try:
                 tools = mutate(framework, *entry["slip"]) if entry["slip"] else (framework, weights)
                 found = run_task(*tools, entry, task, select(arrays, entry["case"]))
@@ -48,9 +50,10 @@ def main(name: str, folder: Path) -> None:
                 computed.update({f"{name}|{task['key']}|{key}": value for key, value in found.items()})
         report({"name": name})
 
-    with ThreadPoolExecutor(framework.THREADS) as pool:
-        list(pool.map(run_entry, job))
+    with ThreadPoolExecutor(framework.THREADS, initializer=enter) as pool:
+        list(pool.map(run_entry, job["cases"]))
     save_file(computed, folder / f"{name}.safetensors")
+    report({"done": True})
 
 
 def run_task(framework: Any, weights: Any, entry: dict[str, Any], task: dict[str, Any], arrays: Arrays) -> Arrays:

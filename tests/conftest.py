@@ -6,6 +6,7 @@ os.environ["JAX_ENABLE_X64"] = "1"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
+from importlib.util import find_spec
 from types import ModuleType
 
 import pytest
@@ -18,3 +19,19 @@ from parity.layout import FRAMEWORKS
 def framework(request: pytest.FixtureRequest) -> ModuleType:
     """Each framework's functions; one that is not installed fails, it is not skipped."""
     return frameworks.load(request.param)
+
+
+# `make test-ray` installs Ray, which is larger than all the rest of the tests' needs, and runs this one too.
+collect_ignore = [] if find_spec("ray") else ["test_ray.py"]
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say which tests did not run: those on a GPU where none is visible, and those on Ray without Ray."""
+    import sys
+
+    if collect_ignore:
+        terminalreporter.write_line("test_ray.py did not run: `make test-ray` installs ray and runs it", yellow=True)
+
+    module = sys.modules.get("test_gpu")
+    if module is not None and not module.SEEING:
+        terminalreporter.write_line("test_gpu.py did not run: no framework here sees a GPU", yellow=True)

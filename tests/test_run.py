@@ -55,9 +55,9 @@ def test_every_public_module_has_cases_for_every_option(module):
     cases = [case for case in CASES if case.module == module]
     options = set(inspect.signature(getattr(torch_impl, module)).parameters)
     given = {key for case in cases for key in case.kwargs}
-    positional = {"channels", "out_channels"}
-    # SE_ASPP's dropout is ASPP's own.
-    assert options - positional - given <= ({"dropout"} if module == "SE_ASPP" else set())
+    positional = {"channels", "out_channels", "width", "depth"}
+    # SE_ASPP's dropout is ASPP's own; a block's name is what its errors say.
+    assert options - positional - given <= ({"dropout"} if module == "SE_ASPP" else {"name"})
 
 
 def test_the_mirrors_and_the_reference_have_the_same_modules_and_arguments():
@@ -65,10 +65,12 @@ def test_the_mirrors_and_the_reference_have_the_same_modules_and_arguments():
     for module in torch_impl.__all__:
         expected = inspect.signature(getattr(torch_impl, module).__init__).parameters
         for package in (paddle_impl, flax_impl, reference):
-            found = dict(inspect.signature(getattr(package, module).__init__).parameters)
-            found.pop("rngs", None)
-            assert [(p.name, p.default, p.kind) for p in found.values()] == [
-                (p.name, p.default, p.kind) for p in expected.values()
+            # The reference's blocks pass their options on to their parent, and name nothing in errors.
+            blocks = package is reference and module in ("BasicBlock", "Bottleneck")
+            found = dict(inspect.signature(getattr(package, "Block" if blocks else module).__init__).parameters)
+            left_out = ("rngs", "bottleneck", "name") if blocks else ("rngs",)
+            assert [(p.name, p.default, p.kind) for p in found.values() if p.name not in left_out] == [
+                (p.name, p.default, p.kind) for p in expected.values() if not (blocks and p.name in left_out)
             ], f"{package.__name__}.{module}"
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from .. import cases as catalogue
 from ..inputs import default_image, read_image
-from ..run import Report, Result
+from ..results import Report, Result
 from ..run import run as compute
 from ..tasks import CHECKS, DTYPES
 from .options import choose, choose_frameworks, split

@@ -1,6 +1,6 @@
 """Options that several commands take, and what their values become."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from .. import frameworks
@@ -24,15 +24,15 @@ def choose(values: Sequence[str], known: Sequence[str], option: str) -> list[str
     return [value for value in known if not values or value in values]
 
 
-def choose_frameworks(values: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The frameworks to run, and those left out because they are not installed.
+def choose_frameworks(values: Sequence[str], elsewhere: Container[str] = ()) -> tuple[list[str], list[str]]:
+    """The frameworks to run, and those left out because they are neither installed here nor `elsewhere`.
 
     Raises:
         ParityError: for an unknown name, one asked for that is not installed, or where none is installed.
     """
     for value in values:
         frameworks.check_column(value)
-    missing = [name for name in frameworks.COLUMNS if not frameworks.installed(name)]
+    missing = [name for name in frameworks.COLUMNS if name not in elsewhere and not frameworks.installed(name)]
     wanted = [name for name in frameworks.COLUMNS if not values or name in values]
     if absent := [name for name in wanted if name in missing and values]:
         raise ParityError(

@@ -1,5 +1,6 @@
 """`parity run` and `parity list`."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +11,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from .. import cases as catalogue
+from .. import cluster, job
 from ..inputs import default_image, read_image
 from ..report import print_report, to_json
 from ..run import run as compute
 from ..tasks import CHECKS, DTYPES, FORMS
-from .options import check_writable, choose, choose_frameworks, split
+from .backends import PATIENCE, AllowTF32, Config, Devices, Frameworks, Pythons, Timeout, choose_backends
+from .options import check_writable, choose, split
 
 # What a table needs where there is no terminal to measure.
 WIDTH = 120
@@ -22,13 +25,20 @@ WIDTH = 120
 
 def run(
     case: Annotated[list[str] | None, typer.Option(help="A case, or a glob such as 'CBAM/*'; repeatable.")] = None,
-    framework: Annotated[list[str] | None, typer.Option(help="torch, paddle or flax; repeatable, or a,b.")] = None,
+    framework: Frameworks = None,
     dtype: Annotated[list[str] | None, typer.Option(help=f"{', '.join(DTYPES)}; repeatable, or a,b.")] = None,
     check: Annotated[list[str] | None, typer.Option(help="forward, gradients or training; repeatable, or a,b.")] = None,
     compile: Annotated[list[str] | None, typer.Option(help=f"{', '.join(FORMS)}, or all; repeatable.")] = None,
     image: Annotated[Path | None, typer.Option(help="Your photograph instead of the one that is built in.")] = None,
     all: Annotated[bool, typer.Option("--all", help="The heavy cases too; naming a case runs it anyway.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the weights and the drawn inputs.")] = 0,
+    device: Devices = None,
+    python: Pythons = None,
+    config: Config = None,
+    allow_tf32: AllowTF32 = False,
+    timeout: Timeout = PATIENCE,
+    repeat: Annotated[int, typer.Option(min=1, help="Run each framework so often; every bit must be the same.")] = 1,
+    ray: Annotated[str | None, typer.Option(help="Compute on the Ray cluster at this address; auto finds one.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the results to this file too.")] = None,
 ) -> None:
     """Compare the frameworks with the reference, case by case.
@@ -42,7 +52,7 @@ def run(
     parity run --case 'CBAM/*' --framework torch,flax --image cat.jpg --json result.json
     """
     chosen = catalogue.select(split(case), heavy=all)
-    present, missing = choose_frameworks(split(framework))
+    backends, missing = choose_backends(framework, device, python, config, allow_tf32=allow_tf32)
     dtypes = choose(split(dtype) or DTYPES[:2], DTYPES, "--dtype")
     checks = choose(split(check) or CHECKS[:1], CHECKS, "--check")
     forms = choose(list(FORMS) if split(compile) == ["all"] else split(compile) or ["eager"], list(FORMS), "--compile")
@@ -50,9 +60,20 @@ def run(
     pixels = read_image(image or default_image())
     screen = console()
     with progress() as bar:
-        task = bar.add_task("computing", total=len(chosen) * (len(present) + 1))
+        task = bar.add_task("computing", total=len(chosen) * (len(backends) * repeat + 1))
         report = compute(
-            chosen, present, dtypes, pixels, checks=checks, forms=forms, seed=seed, advance=lambda: bar.advance(task)
+            chosen,
+            [backend.framework for backend in backends],
+            dtypes,
+            pixels,
+            checks=checks,
+            forms=forms,
+            seed=seed,
+            backends={backend.framework: backend for backend in backends},
+            timeout=timeout,
+            runs=repeat,
+            compute=job.compute if ray is None else partial(cluster.compute, ray),
+            advance=lambda: bar.advance(task),
         )
     print_report(report, screen, missing if not framework else ())
     if json is not None:

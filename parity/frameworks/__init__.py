@@ -15,7 +15,7 @@ from ..layout import FRAMEWORKS
 # weights, so `layout` and `of` do not know it.
 COLUMNS = (*FRAMEWORKS, "onnx")
 
-_PACKAGES = {
+PACKAGES = {
     "torch": ("torch",),
     "paddle": ("paddle",),
     "flax": ("jax", "flax"),
@@ -25,7 +25,7 @@ _PACKAGES = {
 
 def installed(name: str) -> bool:
     """Whether the framework's packages can be found, without importing them."""
-    return all(find_spec(package) is not None for package in _PACKAGES[check_column(name)])
+    return all(find_spec(package) is not None for package in PACKAGES[check_column(name)])
 
 
 def load(name: str) -> ModuleType:

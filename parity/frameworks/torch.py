@@ -13,6 +13,8 @@ import torch_impl
 NAME = "torch"
 Trainer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 THREADS = 1
+# Where models and inputs are put; `parity.devices` sets it.
+DEVICE = torch.device("cpu")
 KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("convolution", (nn.Conv1d, nn.Conv2d, nn.Conv3d)),
     ("linear", (nn.Linear,)),
@@ -27,7 +29,7 @@ def versions() -> dict[str, str]:
 
 def build(module: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> nn.Module:
     """A new module of torch_impl."""
-    return getattr(torch_impl, module)(*args, **kwargs)
+    return getattr(torch_impl, module)(*args, **kwargs).to(DEVICE)
 
 
 def variables(model: nn.Module) -> Iterator[tuple[str, str | None, Tensor]]:
@@ -63,6 +65,11 @@ def from_numpy(array: np.ndarray) -> Tensor:
     return torch.from_numpy(array)
 
 
+def on_device(array: np.ndarray) -> Tensor:
+    """A copy of the array on DEVICE."""
+    return from_numpy(array.copy()).to(DEVICE)
+
+
 def formed(model: nn.Module, x: Tensor, form: str) -> tuple[Callable[[Tensor], Tensor], Tensor]:
     """The model as `form` executes it, and its input."""
     if form == "torch.compile":
@@ -86,7 +93,7 @@ def forward(model: nn.Module, x: np.ndarray, *, train: bool, form: str = "eager"
     """The model's output for `x` (n, c, h, w); in train mode its running values move."""
     model.train(train)
     with torch.no_grad():
-        call, tensor = formed(model, from_numpy(x.copy()), form)
+        call, tensor = formed(model, on_device(x), form)
         return to_numpy(call(tensor))
 
 
@@ -96,9 +103,9 @@ def gradients(
     """The gradients of sum(output * cotangent): of "input", and of each parameter by its native key."""
     model.train(train)
     leaves = {key: tensor for key, _, tensor in variables(model) if isinstance(tensor, nn.Parameter)}
-    call, tensor = formed(model, from_numpy(x.copy()), form)
+    call, tensor = formed(model, on_device(x), form)
     leaves = {"input": tensor.requires_grad_(), **leaves}
-    found = torch.autograd.grad(call(tensor), list(leaves.values()), from_numpy(cotangent.copy()))
+    found = torch.autograd.grad(call(tensor), list(leaves.values()), on_device(cotangent))
     return {key: to_numpy(gradient) for key, gradient in zip(leaves, found, strict=True)}
 
 
@@ -117,7 +124,7 @@ def trainer(model: nn.Module, optimizer: str, loss: str, options: Mapping[str, f
     criterion: Any = {"mse": F.mse_loss, "cross-entropy": F.cross_entropy}[loss]
 
     def step(x: np.ndarray, target: np.ndarray) -> np.ndarray:
-        value = criterion(model(torch.from_numpy(x.copy())), torch.from_numpy(target.copy()))
+        value = criterion(model(on_device(x)), on_device(target))
         tuner.zero_grad()
         value.backward()
         tuner.step()

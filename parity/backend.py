@@ -1,0 +1,14 @@
+"""Where and how one framework computes: its interpreter, its device, what its arithmetic may do."""
+
+import sys
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A framework with the interpreter that has it and the device that is asked of it."""
+
+    framework: str
+    device: str = "cpu"
+    python: str = sys.executable
+    allow_tf32: bool = False
