@@ -35,7 +35,7 @@ def measure(door: Any, device: str) -> dict[str, float]:
         for library, product, exact, arrays in zip(
             libraries, (door.convolve, door.multiply), (_convolve, _multiply), draw(), strict=True
         )
-        for part, units in zip(PARTS, _units(product, exact, arrays), strict=True)
+        for part, units in zip(PARTS, _units(product, exact, arrays), strict=False)
     }
 
 
@@ -64,10 +64,10 @@ def draw() -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
 def _units(product: Product, exact: Product, arrays: Sequence[np.ndarray]) -> list[float]:
     truth = exact(*(array.astype(np.float64) for array in arrays))
     bound = exact(*(np.abs(array.astype(np.float64)) for array in arrays))
-    # A value that is not a number makes the largest one too.
+    # A value that is not a number makes the largest one too. ONNX Runtime has the forward product alone.
     return [
         float(np.max(np.abs(found.astype(np.float64) - true) / (ROUNDOFF * size)))
-        for found, true, size in zip(product(*arrays), truth, bound, strict=True)
+        for found, true, size in zip(product(*arrays), truth, bound, strict=False)
     ]
 
 

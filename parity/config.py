@@ -17,7 +17,7 @@ from typing import Any
 
 from . import devices, interpreters
 from .errors import ParityError
-from .layout import FRAMEWORKS
+from .frameworks import COLUMNS
 
 NAME = "parity.toml"
 
@@ -68,6 +68,6 @@ def _table(document: Any, name: str, where: str) -> dict[str, str]:
     table = document.get(name, {}) if isinstance(document, dict) else None
     if not isinstance(table, dict) or any(not isinstance(value, str) for value in table.values()):
         raise ParityError(f"{where}: {name} must be a table of text by framework")
-    if unknown := set(table) - set(FRAMEWORKS):
-        raise ParityError(f"{where}: {name} is for {', '.join(FRAMEWORKS)}, got {', '.join(sorted(unknown))}")
+    if unknown := set(table) - set(COLUMNS):
+        raise ParityError(f"{where}: {name} is for {', '.join(COLUMNS)}, got {', '.join(sorted(unknown))}")
     return table

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .errors import ParityError
-from .layout import check_framework
+from .frameworks import check_column
 
 PACKAGES = ("parity", "torch_impl", "paddle_impl", "flax_impl")
 _LINKS = "packages"
@@ -39,7 +39,7 @@ def parse(values: Sequence[str]) -> dict[str, str]:
         framework, equals, path = value.partition("=")
         if not equals:
             raise ParityError(f"--python must name a framework, as torch=ENV/bin/python does, got {value!r}")
-        chosen[check_framework(framework)] = path
+        chosen[check_column(framework)] = path
     return check(chosen, Path())
 
 

@@ -22,7 +22,7 @@ from .errors import ParityError
 from .expect import Drawn, build, output_shape
 from .files import atomic
 from .files import safetensors as reader
-from .layout import check_framework
+from .frameworks import check_column
 from .outcome import Outcome
 from .reference import shapes
 
@@ -221,7 +221,7 @@ def _outcome(i: int, run: Mapping[str, Any], arrays: Arrays) -> Outcome:
     computed = {name.partition("|")[2]: a for name, a in arrays.items() if name.partition("|")[0] == str(i)}
     _compare_digests(run["results"], _by_task(computed))
     errors = {(str(case), str(task)): str(why) for case, task, why in run["errors"]}
-    name = check_framework(run["framework"])
+    name = check_column(run["framework"])
     return Outcome(name, name, _facts(run["facts"]), [str(note) for note in run["notes"]], errors, computed)
 
 

@@ -28,12 +28,14 @@ HONEST: Mapping[str, Mapping[str, str]] = {
         "XLA_FLAGS": "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     },
+    "onnx": {},
 }
 # What `--allow-tf32` has instead; an empty value takes the variable away.
 TF32: Mapping[str, Mapping[str, str]] = {
     "torch": {"NVIDIA_TF32_OVERRIDE": ""},
     "paddle": {"NVIDIA_TF32_OVERRIDE": "", "FLAGS_cudnn_allow_tf32": "1", "FLAGS_cublas_allow_tf32": "1"},
     "flax": {"NVIDIA_TF32_OVERRIDE": "", "JAX_DEFAULT_MATMUL_PRECISION": "tensorfloat32"},
+    "onnx": {},
 }
 # So that a run on the processor takes no memory of a GPU that it does not use.
 PROCESSOR = {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}

@@ -11,7 +11,8 @@ from types import ModuleType
 import numpy as np
 
 from ..errors import ParityError
-from ..layout import FRAMEWORKS, check_framework
+from ..frameworks import COLUMNS, check_column
+from ..layout import FRAMEWORKS
 
 GPUS = ("cuda", "rocm", "mps", "xpu")
 KINDS = ("cpu", *GPUS, "tpu")
@@ -21,7 +22,7 @@ PRECISIONS = ("float64", "float32", "bfloat16", "float16")
 
 def load(framework: str) -> ModuleType:
     """The file of functions for `framework`, which imports that framework."""
-    return import_module(f".{check_framework(framework)}", __name__)
+    return import_module(f".{check_column(framework)}", __name__)
 
 
 def check(wanted: str) -> str:
@@ -38,10 +39,11 @@ def parse(values: Sequence[str], default: Mapping[str, str] | None = None) -> di
     Raises:
         ParityError: for an unknown framework or device.
     """
-    chosen = dict.fromkeys(FRAMEWORKS, "cpu") | dict(default or {})
+    chosen = dict.fromkeys(COLUMNS, "cpu") | dict(default or {})
     for value in sorted(values, key=lambda value: "=" in value):
         framework, equals, device = value.rpartition("=")
-        names = [check_framework(framework)] if equals else FRAMEWORKS
+        # ONNX Runtime stays on the processor unless it is named.
+        names = [check_column(framework)] if equals else FRAMEWORKS
         chosen |= dict.fromkeys(names, check(device))
     return chosen
 
