@@ -46,9 +46,10 @@ def test_a_device_that_is_not_seen_is_refused_with_those_that_are(wanted, seen):
 
 
 def test_a_device_for_one_framework_counts_more_than_one_for_all():
-    assert devices.parse([]) == dict.fromkeys(FRAMEWORKS, "cpu")
-    assert devices.parse(["flax=gpu", "auto"]) == {"torch": "auto", "paddle": "auto", "flax": "gpu"}
-    assert devices.parse(["flax=cuda:1"], {"torch": "gpu"}) == {"torch": "gpu", "paddle": "cpu", "flax": "cuda:1"}
+    on_cpu = dict.fromkeys((*FRAMEWORKS, "onnx"), "cpu")
+    assert devices.parse([]) == on_cpu
+    assert devices.parse(["flax=gpu", "auto"]) == {**on_cpu, "torch": "auto", "paddle": "auto", "flax": "gpu"}
+    assert devices.parse(["flax=cuda:1"], {"torch": "gpu"}) == {**on_cpu, "torch": "gpu", "flax": "cuda:1"}
 
 
 @pytest.mark.parametrize("value", ["cdua", "cuda:x", "cuda:", "cpu:1", "auto:0", "flax=", "jax=gpu", ""])

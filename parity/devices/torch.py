@@ -52,8 +52,9 @@ def describe(device: str) -> dict[str, str | int]:
 def harden(*, allow_tf32: bool) -> dict[str, str]:
     """Set every switch that a running PyTorch has; returned as they stand."""
     backends = torch.backends
-    # One leaf at a time: what a parent says does not reach a leaf that was set before, and `allow_tf32` must not be
-    # mixed in. Releases before 2.9 have no leaves.
+    # The old switches first, to the same effect: torch.export reads them, and refuses where the leaves say otherwise.
+    # Then one leaf at a time: what a parent says does not reach a leaf that was set before. Before 2.9 there are none.
+    backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = allow_tf32
     leaves = {
         "cuda.matmul": backends.cuda.matmul,
         "cudnn.conv": getattr(backends.cudnn, "conv", None),
@@ -68,7 +69,6 @@ def harden(*, allow_tf32: bool) -> dict[str, str]:
             leaf.fp32_precision = precision
             found[f"{name}.fp32_precision"] = str(leaf.fp32_precision)
     if not found:
-        backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = allow_tf32
         found["allow_tf32"] = str(allow_tf32)
     backends.cudnn.benchmark = False
     backends.cudnn.deterministic = True
