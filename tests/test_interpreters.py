@@ -17,6 +17,7 @@ from test_cli import ROOT, parity
 
 from parity import environments, interpreters
 from parity.errors import ParityError
+from parity.frameworks import COLUMNS
 from parity.layout import FRAMEWORKS
 
 OWN = {"torch": ("torch", "functorch"), "paddle": ("paddle",), "flax": ("jax", "flax", "optax", "orbax")}
@@ -69,7 +70,7 @@ def test_three_environments_give_the_verdicts_of_one(pythons, tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
     one, three = (json.loads(path.read_text()) for path in paths)
     assert three["results"] == one["results"]
-    assert {result["framework"] for result in three["results"]} == set(FRAMEWORKS)
+    assert {result["framework"] for result in three["results"]} == set(COLUMNS)
 
 
 def test_a_configuration_says_the_same_as_the_options(pythons, tmp_path):
@@ -92,7 +93,7 @@ def test_a_configuration_says_the_same_as_the_options(pythons, tmp_path):
             '[tool.parity.python]\ntorch = "nowhere"\n',
             "the interpreter nowhere for torch is not there",
         ),
-        ("parity.toml", '[python]\njax = "x"\n', "python is for torch, paddle, flax, got jax"),
+        ("parity.toml", '[python]\njax = "x"\n', "python is for torch, paddle, flax, onnx, got jax"),
         ("parity.toml", '[device]\nflax = "gqu"\n', "--device must be one of"),
         ("parity.toml", "[pythons]\n", "may hold the tables python and device, got pythons"),
         ("parity.toml", "device = 3\n", "device must be a table of text"),
@@ -151,6 +152,7 @@ def test_a_worker_that_is_killed_and_one_that_prints_are_said_and_the_others_kep
         "torch": True,
         "paddle": False,
         "flax": True,
+        "onnx": True,
     }
 
 
