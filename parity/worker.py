@@ -48,6 +48,7 @@ def main(name: str, folder: Path) -> None:
                 report({"name": name, "task": task["key"], "error": _message(error)})
             else:
                 computed.update({f"{name}|{task['key']}|{key}": value for key, value in found.items()})
+        framework.release()
         report({"name": name})
 
     with ThreadPoolExecutor(framework.THREADS, initializer=enter) as pool:

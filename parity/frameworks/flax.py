@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import count
 from typing import Any
 
 import flax
@@ -21,6 +22,8 @@ NAME = "flax"
 Trainer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 # Most of the time goes into compiling each operation for each shape, which threads do side by side.
 THREADS = os.cpu_count() or 1
+KEPT = 20
+_finished = count(1)
 # Gradients one operation at a time would take minutes to compile, so they are compiled whole, but with little care.
 # Not with level 0: its code for SEResNet/cbam's gradients gives NaN, where level 1 and the default give the truth.
 FAST_COMPILATION = {"xla_backend_optimization_level": 1, "xla_llvm_disable_expensive_passes": True}
@@ -73,6 +76,12 @@ def assign(variable: nnx.Variable, array: np.ndarray) -> None:
 
 def reset_counters(model: nnx.Module) -> None:
     """Nothing: Flax counts no batches."""
+
+
+def release() -> None:
+    """Forget now and then what was compiled: JAX keeps it all, 30 MB a case, and cases share little of it."""
+    if next(_finished) % KEPT == 0:
+        jax.clear_caches()
 
 
 def forward(model: nnx.Module, x: np.ndarray, *, train: bool, form: str = "eager") -> np.ndarray:

@@ -72,6 +72,10 @@ def reset_counters(model: nn.Layer) -> None:
     """Nothing: Paddle counts no batches."""
 
 
+def release() -> None:
+    """Nothing: a finished case holds no memory."""
+
+
 def forward(model: nn.Layer, x: np.ndarray, *, train: bool, form: str = "eager") -> np.ndarray:
     """The model's output for `x` (n, c, h, w); in train mode its running values move."""
     model.train() if train else model.eval()

@@ -89,6 +89,10 @@ def reset_counters(model: nn.Module) -> None:
             buffer.zero_()
 
 
+def release() -> None:
+    """Nothing: a finished case holds no memory."""
+
+
 def forward(model: nn.Module, x: np.ndarray, *, train: bool, form: str = "eager") -> np.ndarray:
     """The model's output for `x` (n, c, h, w); in train mode its running values move."""
     model.train(train)
