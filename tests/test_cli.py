@@ -66,6 +66,8 @@ def test_the_catalogue_is_listed():
         (("run", "--json", "no-such-folder/result.json"), "no-such-folder/result.json cannot be written"),
         (("run", "--json", "tests"), "tests cannot be written"),
         (("run", "--seed", "-1"), "'--seed'"),
+        (("run", "--framework", "onnx", "--dtype", "float64", "--case", "SE/1x1"), "nothing to compute"),
+        (("mutants", "--framework", "onnx"), "to plant slips in"),
         (("run", "--sede", "1"), "No such option: --sede"),
         (("list", "--case", "X*"), "no case matches 'X*'"),
         (("rum",), "No such command 'rum'"),

@@ -8,8 +8,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import ParityError
 from ..hunt import Hunt, hunt
 from ..inputs import default_image, read_image
+from ..layout import FRAMEWORKS
 from ..mutants import MUTANTS
 from .options import choose_frameworks, split
 from .run import console, progress
@@ -26,7 +28,10 @@ def mutants(
     parity mutants
     parity mutants --framework torch
     """
-    present, _ = choose_frameworks(split(framework))
+    # ONNX Runtime runs what torch_impl exports: it has no code of its own to plant a slip in.
+    present = [name for name in choose_frameworks(split(framework))[0] if name in FRAMEWORKS]
+    if not present:
+        raise ParityError(f"--framework must be one of {', '.join(FRAMEWORKS)} to plant slips in, got {framework}")
     with progress() as bar:
         task = bar.add_task("planting", total=None)
         found = hunt(present, read_image(default_image()), advance=lambda: bar.advance(task))

@@ -12,6 +12,8 @@ from rich.table import Table
 
 from .. import cases as catalogue
 from .. import cluster, job
+from ..errors import ParityError
+from ..files.atomic import write_file
 from ..inputs import default_image, read_image
 from ..report import print_report, to_json
 from ..run import run as compute
@@ -75,9 +77,14 @@ def run(
             compute=job.compute if ray is None else partial(cluster.compute, ray),
             advance=lambda: bar.advance(task),
         )
+    if not report.results:
+        raise ParityError(
+            "nothing to compute: onnx runs forward in eval mode and float32 alone, training is of few cases"
+        )
     print_report(report, screen, missing if not framework else ())
     if json is not None:
-        json.write_text(to_json(report))
+        with write_file(json, force=True) as file:
+            file.write(to_json(report).encode())
     raise typer.Exit(0 if report.passed else 1)
 
 
