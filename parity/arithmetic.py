@@ -141,15 +141,18 @@ class Exact(Tape):
         return self.record(y, (x, pull))
 
     def cross_entropy(self, x: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """The mean over places of log(sum over c of exp(x)) - x at the place's class, as a map of one value."""
+        """The mean over places of log(sum over c of exp(x)) - x at the place's class, as an array of one value.
+
+        x is (n, c) or (n, c, h, w), `classes` the same without c.
+        """
         count = classes.size
         shifted = self.rounded(x - x.max(1, keepdims=True))
         e = self.rounded(np.exp(shifted))
         total = self.total(e, 1)
-        chosen = np.arange(x.shape[1])[None, :, None, None] == classes[:, None]
+        chosen = np.moveaxis(np.arange(x.shape[1]) == classes[..., None], -1, 1)
         at_class = (shifted * chosen).sum(1, keepdims=True)
         losses = self.rounded(self.rounded(np.log(total)) - at_class)
-        y = self.rounded(self.total(losses, (0, 1, 2, 3), block=count) / count)
+        y = self.rounded(self.total(losses, tuple(range(x.ndim)), block=count) / count)
         return self.record(
             y, (x, lambda g: self.rounded(self.rounded(self.rounded(e / total) - chosen) * self.rounded(g / count)))
         )

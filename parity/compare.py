@@ -7,7 +7,7 @@ mean square over the noise's, or the largest error over the largest noise, which
 anything that a NaN could pass.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -75,6 +75,7 @@ def judge(
     dtype: str,
     noise: Mapping[str, Noise],
     relative_limit: float = RELATIVE_LIMIT,
+    undetermined: Collection[str] = (),
 ) -> Verdict:
     """The verdict over arrays that are to hold what the reference's of the same names do.
 
@@ -84,6 +85,7 @@ def judge(
         dtype: the precision computed in; float64 is judged relative to the largest value, others in noise units.
         noise: the noise that this precision must make in each array.
         relative_limit: what float64 may be off by.
+        undetermined: arrays that rounding alone decides: they are to be there, of their shape, and finite.
 
     Returns:
         The verdict on the worst array; names, shapes, dtypes and NaN come first.
@@ -93,27 +95,38 @@ def judge(
     if why := _structure(computed, reference, dtype):
         return Verdict(float("inf"), limit, unit, why)
     errors = {}
-    for key, truth in reference.items():
+    for key, truth in _determined(reference, undetermined):
         difference = computed[key].astype(np.float64) - truth
         errors[key] = relative(difference, truth, noise[key], limit) if exact else noise_units(difference, noise[key])
-    worst = max(errors, key=errors.__getitem__)
-    error = errors[worst]
+    worst, error = max(errors.items(), key=lambda item: item[1], default=("", 0.0))
     words = "of the largest value" if exact else unit
     why = "" if error <= limit else f"{worst} is off by {error:.3g} {words}, at most {limit:.3g} may be"
     return Verdict(error, limit, unit, why)
 
 
 def judge_drift(
-    computed: Arrays, reference: Arrays, dtype: str, noise: Mapping[str, Noise], witness: Arrays | None
+    computed: Arrays,
+    reference: Arrays,
+    dtype: str,
+    noise: Mapping[str, Noise],
+    witness: Arrays | None,
+    undetermined: Collection[str] = (),
 ) -> Verdict:
     """The verdict over arrays that rounding drives from the reference's: how far, in drifts; the witness is PyTorch."""
     if why := _structure(computed, reference, dtype):
         return Verdict(float("inf"), DRIFT_LIMIT, DRIFTS, why)
+    reference = dict(_determined(reference, undetermined))
+    if not reference:
+        return Verdict(0.0, DRIFT_LIMIT, DRIFTS)
     predicted = np.mean([(noise[key].rms / (largest(truth) or 1.0)) ** 2 for key, truth in reference.items()])
     scale = max(drift(witness, reference) if witness else 0.0, float(np.sqrt(predicted)))
     error = _ratio(drift(computed, reference), scale)
     why = "" if error <= DRIFT_LIMIT else f"is {error:.3g} drifts from the reference, at most {DRIFT_LIMIT:.3g} may be"
     return Verdict(error, DRIFT_LIMIT, DRIFTS, why)
+
+
+def _determined(reference: Arrays, undetermined: Collection[str]) -> Iterator[tuple[str, np.ndarray]]:
+    return ((key, truth) for key, truth in reference.items() if key not in undetermined)
 
 
 def drift(computed: Arrays, reference: Arrays) -> float:

@@ -241,7 +241,7 @@ def _take_in(worker: Worker, line: str, advance: Callable[[], None]) -> None:
         worker.outcome.errors[message["name"], message["task"]] = message["error"]
     elif kind == "done":
         worker.done = True
-    else:
+    elif message["finished"]:
         advance()
 
 
@@ -263,6 +263,7 @@ def _environment(backend: Backend, folder: Path, workers: int) -> dict[str, str]
     inherited.pop("PYTHONHOME", None)
     return {
         **inherited,
+        **switches.cache(backend.framework, folder),
         "OMP_NUM_THREADS": str(threads),
         "PYTHONPATH": interpreters.search_path(folder),
         "PYTHONWARNINGS": "ignore",

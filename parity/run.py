@@ -17,7 +17,7 @@ from .inputs import draw_cotangent, draw_input, draw_weights
 from .outcome import Outcome
 from .results import Plan, Report, Result
 from .tasks import Task, is_trained, plan, plan_training
-from .training import RECIPES, TRAINING_LIMIT, Lesson, draw_lesson, expect_training, synchronise
+from .training import TRAINING_LIMIT, Lesson, draw_lesson, expect_training, synchronise
 from .unsupported import is_unsupported
 
 # By case, precision, mode and check.
@@ -182,14 +182,14 @@ def expect_lesson(
     case: Case,
     lesson: Lesson,
     dtypes: Sequence[str],
-    recipes: Sequence[str] = RECIPES,
+    recipes: Sequence[str] | None = None,
     roundoff: Mapping[str, float] = UNIT_ROUNDOFF,
 ) -> Truth:
     """What training the case must give, by case, precision, recipe and check."""
     truth: Truth = {}
     for dtype in dtypes:
         for task in plan_training(case, dtype):
-            if task.mode not in recipes:
+            if recipes is not None and task.mode not in recipes:
                 continue
             synced = lesson.synced[task.mode] if task.check == "steps" else None
             truth[case.name, dtype, task.mode, task.check] = expect_training(
@@ -227,16 +227,26 @@ def _judge(outcome: Outcome, entry: Entry, task: Task, expected: Expected, torch
         special = "unsupported" if is_unsupported(outcome.framework, task, error) else ""
         yield Verdict(float("inf"), 0.0, RELATIVE, error, special)
         return
-    computed, skipped = outcome.arrays(entry, task), expected.undetermined
-    decided = {key: array for key, array in computed.items() if key not in skipped}
-    truth = {key: array for key, array in expected.arrays.items() if key not in skipped}
-    if task.check == "training" and task.dtype != "float64":
-        witness = torch.arrays(entry, task) if torch and not torch.error(entry, task) else None
-        yield judge_drift(decided, truth, task.dtype, expected.noise, witness)
-    else:
-        limit = TRAINING_LIMIT if task.check == "training" else RELATIVE_LIMIT
-        yield judge(decided, truth, task.dtype, expected.noise, limit)
+    skipped, arrays = expected.undetermined, expected.arrays
+    verdict = _judge_arrays(outcome, entry, task, expected, torch)
+    if not verdict.passed or skipped.keys() < arrays.keys():
+        yield verdict
     if skipped:
         names = ", ".join(sorted({key.rpartition("/")[2] for key in skipped}))
         why = f"{names}: {task.dtype} cannot decide them, {next(iter(skipped.values()))}"
         yield Verdict(float("nan"), float("nan"), NOISE_UNITS, why, "undetermined")
+
+
+def _judge_arrays(outcome: Outcome, entry: Entry, task: Task, expected: Expected, torch: Outcome | None) -> Verdict:
+    """The verdict on what can be decided; what cannot is to be there and finite."""
+    computed, arrays, noise, skipped = (
+        outcome.arrays(entry, task),
+        expected.arrays,
+        expected.noise,
+        expected.undetermined,
+    )
+    if task.check == "training" and task.dtype != "float64":
+        witness = torch.arrays(entry, task) if torch and not torch.error(entry, task) else None
+        return judge_drift(computed, arrays, task.dtype, noise, witness, skipped)
+    limit = TRAINING_LIMIT if task.check == "training" else RELATIVE_LIMIT
+    return judge(computed, arrays, task.dtype, noise, limit, skipped)

@@ -7,6 +7,7 @@ rest is set in the worker right after the import. A switch that does not take is
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 # For every framework and device; on a processor they change nothing.
 HONEST: Mapping[str, Mapping[str, str]] = {
@@ -37,6 +38,9 @@ TF32: Mapping[str, Mapping[str, str]] = {
     "flax": {"NVIDIA_TF32_OVERRIDE": "", "JAX_DEFAULT_MATMUL_PRECISION": "tensorfloat32"},
     "onnx": {},
 }
+# JAX compiles each operation for each shape. On disk its code outlives `frameworks.flax.release` and serves every thread;
+# a folder of the user's own keeps it from one run to the next.
+COMPILED_CODE = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
 # So that a run on the processor takes no memory of a GPU that it does not use.
 PROCESSOR = {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
 # A JAX that is held to the processor sees no other device.
@@ -59,6 +63,14 @@ def environment(framework: str, device: str, *, allow_tf32: bool = False) -> dic
     # An empty CUDA_VISIBLE_DEVICES hides every device, an empty value of the others is that of none.
     gone = {name for name, value in wanted.items() if not value and not name.endswith("VISIBLE_DEVICES")}
     return {name: value for name, value in {**os.environ, **wanted}.items() if name not in gone}
+
+
+def cache(framework: str, folder: Path) -> dict[str, str]:
+    """The environment variables with which compiled code is kept in `folder`, where the user has named no other."""
+    if framework != "flax":
+        return {}
+    wanted = {**COMPILED_CODE, "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
+    return {name: os.environ.get(name) or value for name, value in wanted.items()}
 
 
 def taken(framework: str, *, allow_tf32: bool = False) -> dict[str, str]:

@@ -79,7 +79,7 @@ def is_formed(case: Case, check: str, mode: str, form: str) -> bool:
 
 def is_trained(case: Case) -> bool:
     """Whether the case is one of the few that are trained."""
-    return case.name in training.CASES
+    return bool(training.recipes_of(case))
 
 
 def plan_training(case: Case, dtype: str) -> list[Task]:
@@ -90,4 +90,4 @@ def plan_training(case: Case, dtype: str) -> list[Task]:
     if not is_trained(case) or dtype not in ("float64", "float32"):
         return []
     checks = ("training",) if dtype == "float64" else ("training", "steps")
-    return [Task(check, recipe, dtype) for check in checks for recipe in training.RECIPES]
+    return [Task(check, recipe, dtype) for check in checks for recipe in training.recipes_of(case)]

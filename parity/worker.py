@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,29 +32,56 @@ def main(name: str, folder: Path) -> None:
     report = _take_standard_output()
     job = json.loads((folder / f"{name}.json").read_text())
     framework, enter, refused = begin(name, job["backend"], report)
-    arrays = load_file(folder / "arrays.safetensors")
+    arrays = by_case(load_file(folder / "arrays.safetensors"))
     computed: Arrays = {}
 
-    def run_entry(entry: dict[str, Any]) -> None:
+    def run_entry(entry: dict[str, Any], tasks: Sequence[dict[str, Any]]) -> None:
         name = entry["name"]
-        for task in entry["tasks"]:
-            if task["dtype"] == "float64" and refused["float64"]:
-                continue
+        for task in tasks:
             try:
                 tools = mutate(framework, *entry["slip"]) if entry["slip"] else (framework, weights)
-                found = run_task(*tools, entry, task, select(arrays, entry["case"]))
+                found = run_task(*tools, entry, task, arrays[entry["case"]])
             except Exception as error:
                 traceback.print_exc()
                 report({"name": name, "task": task["key"], "error": _message(error)})
             else:
                 computed.update({f"{name}|{task['key']}|{key}": value for key, value in found.items()})
-        framework.release()
-        report({"name": name})
 
+    def run_module(entries: Sequence[dict[str, Any]]) -> None:
+        dtypes = list(dict.fromkeys(task["dtype"] for entry in entries for task in entry["tasks"]))
+        for dtype in dtypes or [""]:
+            for entry in entries:
+                refuse = dtype == "float64" and refused["float64"]
+                run_entry(entry, [] if refuse else [task for task in entry["tasks"] if task["dtype"] == dtype])
+                report({"name": entry["name"], "finished": dtype == (dtypes or [""])[-1]})
+            framework.release()
+
+    framework.release()
     with ThreadPoolExecutor(framework.THREADS, initializer=enter) as pool:
-        list(pool.map(run_entry, job["cases"]))
+        list(pool.map(run_module, by_module(job["cases"])))
     save_file(computed, folder / f"{name}.safetensors")
     report({"done": True})
+
+
+def by_module(entries: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The entries of each module, the last module, which takes longest, first.
+
+    A module's cases run one after another and one precision after another, because what a framework compiles for one of
+    them it uses again for the next.
+    """
+    modules: dict[str, list[dict[str, Any]]] = {}
+    for entry in entries:
+        modules.setdefault(entry["module"], []).append(entry)
+    return list(reversed(modules.values()))
+
+
+def by_case(arrays: Arrays) -> dict[str, Arrays]:
+    """The arrays of each case by the rest of their names."""
+    cases: dict[str, Arrays] = {}
+    for name, array in arrays.items():
+        case, _, key = name.partition("|")
+        cases.setdefault(case, {})[key] = array
+    return cases
 
 
 def run_task(framework: Any, weights: Any, entry: dict[str, Any], task: dict[str, Any], arrays: Arrays) -> Arrays:

@@ -1,10 +1,17 @@
 """What all tests share: the frameworks, in this process, with float64 in JAX."""
 
 import os
+import tempfile
+from pathlib import Path
+
+from parity import switches
 
 os.environ["JAX_ENABLE_X64"] = "1"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# What one test's process has compiled the next one finds.
+COMPILED = tempfile.TemporaryDirectory(prefix="parity-tests-")
+os.environ |= switches.cache("flax", Path(COMPILED.name))
 
 from importlib.util import find_spec
 from types import ModuleType

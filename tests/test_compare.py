@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from parity.compare import NOISE_LIMIT, RELATIVE_LIMIT, Noise, judge
+from parity.compare import NOISE_LIMIT, RELATIVE_LIMIT, Noise, judge, judge_drift
 
 
 def example(dtype, size=60):
@@ -83,6 +83,20 @@ def test_an_error_where_no_noise_is_possible_fails():
     assert judge({"output": np.zeros((2, 2), np.float32)}, exact, "float32", {"output": Noise(0, 0)}).passed
     wrong = {"output": np.full((2, 2), 1e-30, np.float32)}
     assert not judge(wrong, exact, "float32", {"output": Noise(0, 0)}).passed
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_what_rounding_decides_may_be_anything_but_missing_misshapen_or_nan(dtype):
+    truth, noise, computed = example(dtype)
+    for judged in (
+        lambda arrays: judge(arrays, truth, dtype, noise, undetermined=["output"]),
+        lambda arrays: judge_drift(arrays, truth, dtype, noise, None, undetermined=["output"]),
+    ):
+        assert judged({"output": -computed["output"]}).passed
+        assert judged({}).why == "missing output"
+        for fault in ("NaN", "a broadcastable shape"):
+            change, words = FAULTS[fault]
+            assert words in judged({"output": change(computed["output"])}).why
 
 
 def test_the_limits_are_between_honest_code_and_the_nearest_fault():

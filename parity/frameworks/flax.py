@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import count
 from typing import Any
 
 import flax
@@ -22,16 +21,17 @@ NAME = "flax"
 Trainer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 # Most of the time goes into compiling each operation for each shape, which threads do side by side.
 THREADS = os.cpu_count() or 1
-KEPT = 20
-_finished = count(1)
-# Gradients one operation at a time would take minutes to compile, so they are compiled whole, but with little care.
-# Not with level 0: its code for SEResNet/cbam's gradients gives NaN, where level 1 and the default give the truth.
+# JAX keeps whatever it has compiled, a megabyte for each operation and shape.
+KEPT = 500
+# Ten training steps are compiled whole, but with little care. Not with level 0: its code for SEResNet/cbam's gradients
+# gives NaN, where level 1 and the default give the truth.
 FAST_COMPILATION = {"xla_backend_optimization_level": 1, "xla_llvm_disable_expensive_passes": True}
 KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("convolution", (nnx.Conv,)),
     ("linear", (nnx.Linear,)),
     ("norm", (nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm)),
 )
+_compiled: list[str] = []
 
 
 def versions() -> dict[str, str]:
@@ -79,9 +79,21 @@ def reset_counters(model: nnx.Module) -> None:
 
 
 def release() -> None:
-    """Forget now and then what was compiled: JAX keeps it all, 30 MB a case, and cases share little of it."""
-    if next(_finished) % KEPT == 0:
+    """Forget what was compiled where it has become much: what follows, another module or precision, shares little.
+
+    Nothing is counted before the first call.
+    """
+    if not _compiled:
+        _compiled.append("")
+        jax.monitoring.register_event_duration_secs_listener(_count)
+    if len(_compiled) > KEPT:
+        del _compiled[1:]
         jax.clear_caches()
+
+
+def _count(event: str, _seconds: float, **_: Any) -> None:
+    if event == "/jax/core/compile/backend_compile_duration":
+        _compiled.append(event)
 
 
 def forward(model: nnx.Module, x: np.ndarray, *, train: bool, form: str = "eager") -> np.ndarray:
@@ -100,13 +112,12 @@ def gradients(
     keys = [key for key, _, variable in variables(model) if isinstance(variable, nnx.Param)]
     graph, parameters, rest = nnx.split(model, nnx.Param, ...)
 
-    @partial(jax.jit, compiler_options=FAST_COMPILATION if form == "eager" else None)
     def pull(parameters: nnx.State, rest: nnx.State, x: jax.Array, cotangent: jax.Array) -> tuple[nnx.State, jax.Array]:
         _, pull = jax.vjp(lambda p, x: nnx.merge(graph, p, rest, copy=True)(x), parameters, x)
         return pull(cotangent)
 
     x, cotangent = (jnp.asarray(relayout(a, "nchw", "nhwc") if a.ndim == 4 else a) for a in (x, cotangent))
-    found, found_input = pull(parameters, rest, x, cotangent)
+    found, found_input = (jax.jit(pull) if form == "nnx.jit" else pull)(parameters, rest, x, cotangent)
     flat = {".".join(map(str, path)): variable[...] for path, variable in nnx.to_flat_state(found)}
     return {"input": relayout(to_numpy(found_input), "nhwc", "nchw")} | {key: to_numpy(flat[key]) for key in keys}
 
