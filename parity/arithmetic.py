@@ -11,6 +11,9 @@ operation a random error of the size that an honest computation in a format of u
   The partial sums of a block wander as m * k + s * sqrt(k), each rounded once, and n / B blocks do so independently:
   of deviation u / sqrt(3) * sqrt((m^2 B^2 / 3 + s^2 B / 2) / n) more. Where the values are equal, to within a partial
   sum's rounding, the additions err all the same way instead: of deviation u * |m| * B / 8 more.
+
+Kernels for channels-last maps take the values of a channel one after another, so there everything is one block: B = n,
+and a sum of n products is off by u * sqrt(sum of their squares) * sqrt(n / 6).
 """
 
 from collections.abc import Callable, Sequence
@@ -232,12 +235,16 @@ class Exact(Tape):
 
 
 class Noisy(Exact):
-    """Float64 with rounding errors of unit roundoff u drawn at random after every operation."""
+    """Float64 with rounding errors of unit roundoff u drawn at random after every operation.
 
-    def __init__(self, unit_roundoff: float, rng: np.random.Generator) -> None:
+    With `in_order` sums are as those over channels-last maps.
+    """
+
+    def __init__(self, unit_roundoff: float, rng: np.random.Generator, *, in_order: bool = False) -> None:
         super().__init__()
         self.unit_roundoff = unit_roundoff
         self.rng = rng
+        self.in_order = in_order
 
     def rounded(self, y: np.ndarray) -> np.ndarray:
         """A result with the error of one operation."""
@@ -247,7 +254,7 @@ class Noisy(Exact):
         """A sum with the errors of its additions."""
         mean = x.mean(axes, keepdims=True)
         count = x.size // mean.size
-        block = min(count, block)
+        block = count if self.in_order else min(count, block)
         variance = x.var(axes, keepdims=True)
         walk = np.sqrt((mean**2 * block**2 / 3 + variance * block / 2) / (3 * count))
         equal = variance <= (self.unit_roundoff * block * mean) ** 2
@@ -256,7 +263,8 @@ class Noisy(Exact):
 
     def products(self, form: Bilinear, a: np.ndarray, b: np.ndarray, terms: int) -> np.ndarray:
         """Sums of products with their errors."""
-        spread = np.sqrt(form(a**2, b**2) * np.log2(max(2, terms)))
+        steps = np.log2(max(2, terms))
+        spread = np.sqrt(form(a**2, b**2) * (max(steps, terms / 6) if self.in_order else steps))
         return self.rounded(form(a, b) + self.errors(spread))
 
     def errors(self, spread: np.ndarray) -> np.ndarray:

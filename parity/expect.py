@@ -64,12 +64,19 @@ def output_shape(case: Case) -> tuple[int, ...]:
 
 
 def expect(
-    case: Case, drawn: Drawn, dtype: str, checks: tuple[str, ...], *, train: bool, roundoff: float | None = None
+    case: Case,
+    drawn: Drawn,
+    dtype: str,
+    checks: tuple[str, ...],
+    *,
+    train: bool,
+    roundoff: float | None = None,
+    in_order: bool = False,
 ) -> dict[str, Expected]:
     """What the checks "forward" and "gradients" must give in `dtype`, whose unit `roundoff` is unless another is given.
 
     The reference runs once exactly, and several times with the rounding errors of `dtype`, always on the weights and
-    the input as `dtype` holds them.
+    the input as `dtype` holds them. For `in_order` see `Noisy`.
 
     Raises:
         ParityError: where the reference's gradients are not those of its own outputs.
@@ -88,7 +95,7 @@ def expect(
     truth = run(Exact())
     if "gradients" in checks:
         check_witness(case, model, drawn, truth["gradients"], train=train)
-    noise = measure_noise(truth, dtype, run, roundoff=roundoff)
+    noise = measure_noise(truth, dtype, run, roundoff=roundoff, in_order=in_order)
     return {
         check: Expected(truth[check], noise[check], find_drowned(truth[check], noise[check], dtype)) for check in checks
     }
@@ -124,9 +131,11 @@ def measure_noise(
     run: Callable[[Exact], Mapping[str, Arrays]],
     count: int = DRAWS,
     roundoff: float | None = None,
+    *,
+    in_order: bool = False,
 ) -> dict[str, dict[str, Noise]]:
     """The noise in `dtype` of each array of `truth`, from `count` calls of `run`, fewer in float64."""
-    ops = Noisy(UNIT_ROUNDOFF[dtype] if roundoff is None else roundoff, np.random.default_rng(0))
+    ops = Noisy(UNIT_ROUNDOFF[dtype] if roundoff is None else roundoff, np.random.default_rng(0), in_order=in_order)
     draws = [run(ops) for _ in range(DRAWS_FLOAT64 if dtype == "float64" else count)]
     return {
         group: {key: Noise.of([draw[group][key] - value for draw in draws]) for key, value in arrays.items()}

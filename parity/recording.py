@@ -18,7 +18,7 @@ from .expect import Expected
 from .outcome import Outcome
 from .records import Record
 from .results import Plan, Report, Result
-from .run import Truth, draw, draw_lessons, expect_everything, judge_all, plan_all, roundoffs
+from .run import Truth, draw, draw_lessons, expect_everything, judge_all, plan_all, roundoffs, truth_key
 from .tasks import Task
 
 # Two errors that know nothing of each other add as squares do.
@@ -62,7 +62,7 @@ def compare(paths: Sequence[Path], found: Sequence[Record], *, advance: Callable
         _check_arithmetic(path, each.outcomes)
     records.names(paths, [each.outcomes for each in found])
     jobs = _jobs(first, list(dict.fromkeys(outcome.framework for outcome in outcomes)))
-    truth: dict[tuple[str, str, str, str], Expected] = {}
+    truth: Truth = {}
     lessons = draw_lessons(first.cases, first.drawn, first.checks, first.seed)
     units = roundoffs(allow_tf32=any(outcome.allow_tf32 for outcome in outcomes))
     for _ in expect_everything(first.cases, first.drawn, lessons, first.dtypes, first.checks, units, truth):
@@ -97,7 +97,7 @@ def _pair(a: Outcome, b: Outcome, jobs: Plan, truth: Truth) -> Iterator[Result]:
                 outcome.error(entry, task) or outcome.refusal(task.dtype) for outcome in (a, b)
             ):
                 continue
-            yield _pair_task(a, b, entry, task, truth[entry.name, task.dtype, task.mode, task.check])
+            yield _pair_task(a, b, entry, task, truth[truth_key(entry.case, task)])
 
 
 def _pair_task(a: Outcome, b: Outcome, entry: Entry, task: Task, expected: Expected) -> Result:

@@ -13,6 +13,9 @@ from rich.text import Text
 
 from .results import Report, Result
 
+# Of the arrays in a line for people; the JSON has all.
+NAMES = 4
+
 
 def to_json(report: Report) -> str:
     """The report as JSON; an error that is not a finite number is null."""
@@ -101,12 +104,20 @@ def _special(results: Sequence[Result]) -> dict[str, list[str]]:
     lines: dict[str, list[str]] = {}
     for result in results:
         if result.verdict == "undetermined":
-            line = f"UNDETERMINED {result.case}, {result.dtype}, {result.check}: {result.why}"
+            line = f"UNDETERMINED {result.case}, {result.dtype}, {result.check}: {_shorten(result.why)}"
             lines.setdefault(line, []).append(result.framework)
         elif result.verdict == "unsupported":
             line = f"UNSUPPORTED in {result.framework}, {result.dtype}, {result.check}: {result.why}"
             lines.setdefault(line, []).append(result.case)
     return {line: where if len(where) < 4 else [f"{len(where)} cases"] for line, where in lines.items()}
+
+
+def _shorten(why: str) -> str:
+    """The reason with no more than NAMES of the arrays that it begins with."""
+    names, _, reason = why.partition(": ")
+    listed = names.split(", ")
+    more = f" and {len(listed) - NAMES} more" if len(listed) > NAMES else ""
+    return f"{', '.join(listed[:NAMES])}{more}: {reason}"
 
 
 def _table(results: Sequence[Result], frameworks: Sequence[str]) -> Table:

@@ -16,12 +16,12 @@ from .expect import Drawn, Expected, build, expect, output_shape
 from .inputs import draw_cotangent, draw_input, draw_weights
 from .outcome import Outcome
 from .results import Plan, Report, Result
-from .tasks import Task, is_trained, plan, plan_training
+from .tasks import Task, adds_in_order, is_trained, plan, plan_training
 from .training import TRAINING_LIMIT, Lesson, draw_lesson, expect_training, synchronise
 from .unsupported import is_unsupported
 
-# By case, precision, mode and check.
-Truth = dict[tuple[str, str, str, str], Expected]
+# By case, precision, mode, check and whether kernels add in order.
+Truth = dict[tuple[str, str, str, str, bool], Expected]
 
 
 def run(
@@ -65,12 +65,12 @@ def run(
     drawn = {case.name: draw(case, image, seed) for case in cases}
     jobs = plan_all(cases, frameworks, checks, dtypes, forms)
     lessons = draw_lessons(cases, drawn, checks, seed)
-    truth: dict[tuple[str, str, str, str], Expected] = {}
+    truth: Truth = {}
 
     units = roundoffs(allow_tf32=any(backend.allow_tf32 for backend in chosen))
 
     def expect_all() -> Iterator[None]:
-        for _ in expect_everything(cases, drawn, lessons, dtypes, checks, units, truth):
+        for _ in expect_everything(cases, drawn, lessons, dtypes, checks, units, truth, forms):
             advance()
             yield
 
@@ -102,11 +102,12 @@ def expect_everything(
     dtypes: Sequence[str],
     checks: Sequence[str],
     roundoff: Mapping[str, float],
-    truth: dict[tuple[str, str, str, str], Expected],
+    truth: Truth,
+    forms: Sequence[str] = ("eager",),
 ) -> Iterator[None]:
     """Put what every case must give into `truth`, a step for each case."""
     for case in cases:
-        truth.update(expect_case(case, drawn[case.name], dtypes, checks, roundoff))
+        truth.update(expect_case(case, drawn[case.name], dtypes, checks, roundoff, forms))
         if case.name in lessons:
             truth.update(expect_lesson(case, lessons[case.name], dtypes, roundoff=roundoff))
         yield
@@ -165,15 +166,17 @@ def expect_case(
     dtypes: Sequence[str],
     checks: Sequence[str],
     roundoff: Mapping[str, float] = UNIT_ROUNDOFF,
+    forms: Sequence[str] = ("eager",),
 ) -> Truth:
-    """What the case must give in one pass, by case, precision, mode and check."""
+    """What the case must give in one pass."""
     passes = tuple(check for check in checks if check != "training")
     return {
-        (case.name, dtype, mode, check): expected
+        (case.name, dtype, mode, check, in_order): expected
         for dtype in dtypes
+        for in_order in {adds_in_order(case, dtype, form) for form in forms}
         for mode in case.modes
         for check, expected in expect(
-            case, drawn, dtype, passes, train=mode == "train", roundoff=roundoff[dtype]
+            case, drawn, dtype, passes, train=mode == "train", roundoff=roundoff[dtype], in_order=in_order
         ).items()
     }
 
@@ -185,17 +188,20 @@ def expect_lesson(
     recipes: Sequence[str] | None = None,
     roundoff: Mapping[str, float] = UNIT_ROUNDOFF,
 ) -> Truth:
-    """What training the case must give, by case, precision, recipe and check."""
+    """What training the case must give; a task's mode is its recipe."""
     truth: Truth = {}
     for dtype in dtypes:
         for task in plan_training(case, dtype):
             if recipes is not None and task.mode not in recipes:
                 continue
             synced = lesson.synced[task.mode] if task.check == "steps" else None
-            truth[case.name, dtype, task.mode, task.check] = expect_training(
-                case, lesson, task.mode, dtype, synced, roundoff[dtype]
-            )
+            truth[truth_key(case, task)] = expect_training(case, lesson, task.mode, dtype, synced, roundoff[dtype])
     return truth
+
+
+def truth_key(case: Case, task: Task) -> tuple[str, str, str, str, bool]:
+    """Where what the task must give is found."""
+    return case.name, task.dtype, task.mode, task.check, adds_in_order(case, task.dtype, task.form)
 
 
 def judge_entry(outcome: Outcome, entry: Entry, truth: Truth, outcomes: Sequence[Outcome]) -> list[Result]:
@@ -217,7 +223,7 @@ def judge_entry(outcome: Outcome, entry: Entry, truth: Truth, outcomes: Sequence
         )
         for task in entry.tasks
         if not outcome.refusal(task.dtype)
-        for verdict in _judge(outcome, entry, task, truth[entry.case.name, task.dtype, task.mode, task.check], torch)
+        for verdict in _judge(outcome, entry, task, truth[truth_key(entry.case, task)], torch)
     ]
 
 

@@ -38,8 +38,8 @@ TF32: Mapping[str, Mapping[str, str]] = {
     "flax": {"NVIDIA_TF32_OVERRIDE": "", "JAX_DEFAULT_MATMUL_PRECISION": "tensorfloat32"},
     "onnx": {},
 }
-# JAX compiles each operation for each shape. On disk its code outlives `frameworks.flax.release` and serves every thread;
-# a folder of the user's own keeps it from one run to the next.
+# JAX compiles each operation for each shape. On disk its code outlives `frameworks.flax.release` and serves all
+# threads; a folder of the user's own keeps it from one run to the next.
 COMPILED_CODE = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
 # So that a run on the processor takes no memory of a GPU that it does not use.
 PROCESSOR = {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}

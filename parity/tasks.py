@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from . import training
+from .arithmetic import BLOCK
 from .cases import Case
 
 CHECKS = ("forward", "gradients", "training")
@@ -75,6 +76,15 @@ def is_formed(case: Case, check: str, mode: str, form: str) -> bool:
     if form == "torch.export" and (check, mode) != ("forward", "eval"):
         return False  # an exported program is for inference
     return form in ("eager", "channels-last") or case.name in COMPILED
+
+
+def adds_in_order(case: Case, dtype: str, form: str) -> bool:
+    """Whether kernels of this form add more than a block of a channel's values one after another: see `Noisy`.
+
+    In float64 what counts is the function, and half precision is added in float32.
+    """
+    n, _, h, w = case.shape
+    return form == "channels-last" and dtype == "float32" and n * h * w > BLOCK
 
 
 def is_trained(case: Case) -> bool:

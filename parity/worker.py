@@ -7,6 +7,7 @@ that failed and for each case finished. It needs NumPy, safetensors and its fram
 
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -128,8 +129,10 @@ def select(arrays: Arrays, first: str) -> Arrays:
 
 
 def _message(error: Exception) -> str:
-    """The kind of the error and its first line that says something."""
+    """The kind of the error and its first line that says something; that of the error inside a Paddle program's."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip(" -:")]
+    if lines and lines[0] == "In transformed code:":
+        return next((line for line in reversed(lines) if re.match(r"\w+Error: ", line)), lines[-1])
     return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
