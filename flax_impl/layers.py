@@ -1,5 +1,6 @@
 """The primitives on which the frameworks disagree, made to agree."""
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
@@ -85,6 +86,28 @@ def mean_hw(x: Array) -> Array:
     return x.mean((1, 2), keepdims=True)
 
 
+@jax.custom_jvp
+def kept(x: Array) -> Array:
+    """x itself, which compiled code holds in memory from here on.
+
+    The gradient of a maximum asks which values equal it. XLA on a CPU may compute x anew to ask, with other products
+    fused into sums, and find none: behind a batch norm that is wrong by half, in float64 too. There a loop that is
+    never entered keeps x, because XLA undoes barriers before it comes to that.
+    """
+    return jax.lax.platform_dependent(x, cpu=_through_a_loop, default=jax.lax.optimization_barrier)
+
+
+@kept.defjvp
+def _kept_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return kept(primals[0]), tangents[0]
+
+
+def _through_a_loop(x: Array) -> Array:
+    # False, and nothing that a compiler could know before.
+    enter = jax.lax.population_count(x.ravel()[0].astype(jnp.int32)) > 32
+    return jax.lax.while_loop(lambda state: state[0], lambda state: (~state[0], -state[1]), (enter, x))[1]
+
+
 def max_pool(x: Array) -> Array:
     """The maximum over each 3x3 window at stride 2: (n, h, w, c) to (n, p, q, c), p = ceil(h / 2), q = ceil(w / 2).
 
@@ -92,7 +115,7 @@ def max_pool(x: Array) -> Array:
     those of a column first. A window pool gives it all to the first, and in JAX has no deterministic gradient on a GPU.
     """
     _, h, w, _ = x.shape
-    y = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
+    y = jnp.pad(kept(x), ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
     y = jnp.stack([y[:, i : i + h : 2] for i in range(3)]).max(0)
     return jnp.stack([y[:, :, i : i + w : 2] for i in range(3)]).max(0)
 

@@ -120,6 +120,7 @@ CASES: tuple[Case, ...] = (
     Case("SE_ASPP", "batch-1", (4, 8), (1, 4, 13, 17), "one image; train mode refuses it", {"rates": (2, 5)}, modes=("eval",)),
     Case("BasicBlock", "projection", (6, 8), (2, 6, 9, 8), "a stride and a projecting shortcut", {"stride": 2, "reduction": 4, "min_hidden": 3}),
     Case("BasicBlock", "identity", (8, 8), (2, 8, 9, 7), "CBAM on a shortcut that projects nothing", {"placement": "identity", "attention": "cbam", "reduction": 4, "momentum": 0.3}),
+    Case("BasicBlock", "cbam", (32, 32), (2, 32, 6, 5), "maxima behind a batch norm, which compiled code may round in two ways", {"attention": "cbam", "reduction": 4}),
     Case("BasicBlock", "dilated", (8, 8), (2, 8, 9, 7), "the second convolution reaches further", {"dilation": 4, "first_dilation": 2, "placement": "post", "reduction": 4}),
     Case("Bottleneck", "projection", (6, 4), (2, 6, 9, 8), "a stride in the 3x3, four times the width", {"stride": 2, "reduction": 4}),
     Case("Bottleneck", "conv", (16, 4), (2, 16, 9, 7), "CBAM between convolution and norm", {"placement": "conv", "attention": "cbam", "reduction": 4}),

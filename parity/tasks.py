@@ -25,6 +25,7 @@ COMPILED = (
     "CBAM/options",
     "ASPP/one-rate",
     "SE_ASPP/options",
+    "BasicBlock/cbam",
 )
 
 

@@ -1,17 +1,15 @@
 """What all tests share: the frameworks, in this process, with float64 in JAX."""
 
 import os
+import shutil
 import tempfile
-from pathlib import Path
-
-from parity import switches
 
 os.environ["JAX_ENABLE_X64"] = "1"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
-# What one test's process has compiled the next one finds.
-COMPILED = tempfile.TemporaryDirectory(prefix="parity-tests-")
-os.environ |= switches.cache("flax", Path(COMPILED.name))
+# What JAX has compiled for one test's process the next one finds; `parity.switches` sets the rest.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="parity-tests-")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 from importlib.util import find_spec
 from types import ModuleType
@@ -30,6 +28,11 @@ def framework(request: pytest.FixtureRequest) -> ModuleType:
 
 # `make test-ray` installs Ray, which is larger than all the rest of the tests' needs, and runs this one too.
 collect_ignore = [] if find_spec("ray") else ["test_ray.py"]
+
+
+def pytest_unconfigure():
+    """Leave nothing behind."""
+    shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 def pytest_terminal_summary(terminalreporter):
