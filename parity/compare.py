@@ -7,7 +7,7 @@ mean square over the noise's, or the largest error over the largest noise, which
 anything that a NaN could pass.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -40,12 +40,14 @@ class Noise:
     peak: float
 
     @classmethod
-    def of(cls, errors: Sequence[np.ndarray]) -> "Noise":
-        """The size over several draws of the errors."""
-        return cls(
-            float(np.sqrt(np.mean([np.mean(error**2) for error in errors]))),
-            float(max(np.abs(error).max() for error in errors)),
-        )
+    def of(cls, errors: Iterable[np.ndarray]) -> "Noise":
+        """The size over several draws of the errors, of which it holds one at a time."""
+        return cls.over([cls(float(np.sqrt(np.mean(error**2))), largest(error)) for error in errors])
+
+    @classmethod
+    def over(cls, draws: Sequence["Noise"]) -> "Noise":
+        """The size over several draws from that of each."""
+        return cls(float(np.sqrt(np.mean([draw.rms**2 for draw in draws]))), max(draw.peak for draw in draws))
 
 
 @dataclass(frozen=True)

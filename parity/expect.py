@@ -11,9 +11,10 @@ from .cases import Case
 from .compare import Noise, unmoved
 from .errors import ParityError
 
-# Enough draws to know the noise of a single number within a fifth. In float64 its order of magnitude is enough.
+# Enough draws to know the noise of a single number within a fifth. Of float64's, and of a drift's, which is of all
+# arrays, the order of magnitude is enough.
 DRAWS = 16
-DRAWS_FLOAT64 = 4
+FEW_DRAWS = 4
 # Small against every curve and large against float64's rounding. The shorter ones are for deep networks, where ten
 # thousands of ReLUs leave no longer step without a kink.
 STEPS = (1e-7, 1e-9, 1e-10)
@@ -136,9 +137,18 @@ def measure_noise(
 ) -> dict[str, dict[str, Noise]]:
     """The noise in `dtype` of each array of `truth`, from `count` calls of `run`, fewer in float64."""
     ops = Noisy(UNIT_ROUNDOFF[dtype] if roundoff is None else roundoff, np.random.default_rng(0), in_order=in_order)
-    draws = [run(ops) for _ in range(DRAWS_FLOAT64 if dtype == "float64" else count)]
+    # No draw is held longer than its noise is measured: of a network's training that would be much.
+    draws = [noise_of(truth, run(ops)) for _ in range(FEW_DRAWS if dtype == "float64" else count)]
     return {
-        group: {key: Noise.of([draw[group][key] - value for draw in draws]) for key, value in arrays.items()}
+        group: {key: Noise.over([draw[group][key] for draw in draws]) for key in arrays}
+        for group, arrays in truth.items()
+    }
+
+
+def noise_of(truth: Mapping[str, Arrays], draw: Mapping[str, Arrays]) -> dict[str, dict[str, Noise]]:
+    """How far one draw is off."""
+    return {
+        group: {key: Noise.of([draw[group][key] - value]) for key, value in arrays.items()}
         for group, arrays in truth.items()
     }
 

@@ -1,6 +1,7 @@
 """What one framework computed on one device, wherever that was: in a process here, on another machine, in a record."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,16 @@ class Outcome:
 
     def arrays(self, entry: Entry, task: Task) -> dict[str, np.ndarray]:
         """What it computed for a task, by name."""
-        prefix = f"{entry.name}|{task.key}|"
-        return {key.removeprefix(prefix): array for key, array in self.computed.items() if key.startswith(prefix)}
+        return self._by_task.get(f"{entry.name}|{task.key}", {})
+
+    @cached_property
+    def _by_task(self) -> dict[str, dict[str, np.ndarray]]:
+        """`computed` in groups, which are asked for once all is there."""
+        groups: dict[str, dict[str, np.ndarray]] = {}
+        for name, array in self.computed.items():
+            task, _, key = name.rpartition("|")
+            groups.setdefault(task, {})[key] = array
+        return groups
 
     def error(self, entry: Entry, task: Task) -> str:
         """Why it computed nothing for a task, or an empty string."""

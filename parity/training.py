@@ -15,7 +15,7 @@ from . import reference
 from .arithmetic import Exact
 from .cases import CASES, Case
 from .compare import NOISE_LIMIT, largest
-from .expect import Arrays, Expected, build, measure_noise
+from .expect import DRAWS, FEW_DRAWS, Arrays, Expected, build, measure_noise
 
 STEPS = 10
 
@@ -182,7 +182,8 @@ def expect_training(
         return {"": flatten(train(model, lesson, recipe, ops, synced), every=synced is not None)}
 
     truth = run(Exact())
-    noise = measure_noise(truth, dtype, run, roundoff=roundoff)[""]
+    draws = FEW_DRAWS if synced is None else DRAWS
+    noise = measure_noise(truth, dtype, run, draws, roundoff)[""]
     arrays = truth[""]
     undetermined = {}
     for key, array in arrays.items():

