@@ -80,6 +80,7 @@ def calibrate(
         )
         for worker in workers
         for entry in jobs[worker.framework]
+        if entry.tasks  # an ONNX graph has no gradients
     ]
 
 
