@@ -7,7 +7,7 @@ mean square over the noise's, or the largest error over the largest noise, which
 anything that a NaN could pass.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -40,9 +40,9 @@ class Noise:
     peak: float
 
     @classmethod
-    def of(cls, errors: Iterable[np.ndarray]) -> "Noise":
-        """The size over several draws of the errors, of which it holds one at a time."""
-        return cls.over([cls(float(np.sqrt(np.mean(error**2))), largest(error)) for error in errors])
+    def of(cls, error: np.ndarray) -> "Noise":
+        """The size of one draw of the errors."""
+        return cls(float(np.sqrt(np.mean(error**2))), largest(error))
 
     @classmethod
     def over(cls, draws: Sequence["Noise"]) -> "Noise":
@@ -161,7 +161,7 @@ def largest(array: np.ndarray) -> float:
 
 def noise_units(difference: np.ndarray, noise: Noise) -> float:
     """The error over the noise: by root mean square or by the largest element, whichever is more."""
-    error = Noise.of([difference])
+    error = Noise.of(difference)
     return max(_ratio(error.rms, noise.rms), _ratio(error.peak, noise.peak))
 
 

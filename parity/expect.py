@@ -148,7 +148,7 @@ def measure_noise(
 def noise_of(truth: Mapping[str, Arrays], draw: Mapping[str, Arrays]) -> dict[str, dict[str, Noise]]:
     """How far one draw is off."""
     return {
-        group: {key: Noise.of([draw[group][key] - value]) for key, value in arrays.items()}
+        group: {key: Noise.of(draw[group][key] - value) for key, value in arrays.items()}
         for group, arrays in truth.items()
     }
 

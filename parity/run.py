@@ -233,9 +233,9 @@ def _judge(outcome: Outcome, entry: Entry, task: Task, expected: Expected, torch
         special = "unsupported" if is_unsupported(outcome.framework, task, error) else ""
         yield Verdict(float("inf"), 0.0, RELATIVE, error, special)
         return
-    skipped, arrays = expected.undetermined, expected.arrays
+    skipped = expected.undetermined
     verdict = _judge_arrays(outcome, entry, task, expected, torch)
-    if not verdict.passed or skipped.keys() < arrays.keys():
+    if not verdict.passed or skipped.keys() < expected.arrays.keys():
         yield verdict
     if skipped:
         names = ", ".join(sorted({key.rpartition("/")[2] for key in skipped}))
@@ -245,14 +245,9 @@ def _judge(outcome: Outcome, entry: Entry, task: Task, expected: Expected, torch
 
 def _judge_arrays(outcome: Outcome, entry: Entry, task: Task, expected: Expected, torch: Outcome | None) -> Verdict:
     """The verdict on what can be decided; what cannot is to be there and finite."""
-    computed, arrays, noise, skipped = (
-        outcome.arrays(entry, task),
-        expected.arrays,
-        expected.noise,
-        expected.undetermined,
-    )
+    computed, skipped = outcome.arrays(entry, task), expected.undetermined
     if task.check == "training" and task.dtype != "float64":
         witness = torch.arrays(entry, task) if torch and not torch.error(entry, task) else None
-        return judge_drift(computed, arrays, task.dtype, noise, witness, skipped)
+        return judge_drift(computed, expected.arrays, task.dtype, expected.noise, witness, skipped)
     limit = TRAINING_LIMIT if task.check == "training" else RELATIVE_LIMIT
-    return judge(computed, arrays, task.dtype, noise, limit, skipped)
+    return judge(computed, expected.arrays, task.dtype, expected.noise, limit, skipped)

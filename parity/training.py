@@ -36,14 +36,15 @@ OPTIMIZERS: Mapping[str, Mapping[str, float]] = {
 }
 LOSSES = ("mse", "cross-entropy")
 RECIPES = tuple(f"{optimizer} {loss}" for optimizer in OPTIMIZERS for loss in LOSSES)
-# Trained with every recipe.
-THOROUGH = ("SE/normal", "CBAM/norm", "ASPP/training", "SE_ASPP/training")
-# Blocks and networks take turns with one recipe each, networks not with Adam's: its first step is the sign of the
-# gradient, and among ten thousand weights there is always one whose sign is rounding.
+# Some modules are trained with every recipe. Blocks and networks take turns with one each, networks not with Adam's:
+# its first step is the sign of the gradient, and among ten thousand weights there is always one whose sign is rounding.
 _LIGHT = [case for case in CASES if not case.heavy]
-TURNS = {
-    **dict(zip((c.name for c in _LIGHT if c.module in ("BasicBlock", "Bottleneck")), cycle(reversed(RECIPES)))),
-    **dict(zip((c.name for c in _LIGHT if c.module == "SEResNet"), cycle(r for r in RECIPES if "adam" not in r))),
+_BLOCKS = [case.name for case in _LIGHT if case.module in ("BasicBlock", "Bottleneck")]
+_NETWORKS = [case.name for case in _LIGHT if case.module == "SEResNet"]
+TRAINED: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("SE/normal", "CBAM/norm", "ASPP/training", "SE_ASPP/training"), RECIPES),
+    **dict(zip(_BLOCKS, cycle((recipe,) for recipe in reversed(RECIPES)))),
+    **dict(zip(_NETWORKS, cycle((recipe,) for recipe in RECIPES if "adam" not in recipe))),
 }
 
 # float64 after STEPS steps.
@@ -108,7 +109,7 @@ class Optimizer:
 
 def recipes_of(case: Case) -> tuple[str, ...]:
     """The recipes that the case is trained with: none, for most."""
-    return RECIPES if case.name in THOROUGH else tuple(filter(None, [TURNS.get(case.name)]))
+    return TRAINED.get(case.name, ())
 
 
 def draw_lesson(case: Case, weights: Arrays, shape: tuple[int, ...], seed: int) -> Lesson:

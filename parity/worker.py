@@ -49,15 +49,15 @@ def main(name: str, folder: Path) -> None:
                 computed.update({f"{name}|{task['key']}|{key}": value for key, value in found.items()})
 
     def run_module(entries: Sequence[dict[str, Any]]) -> None:
-        dtypes = list(dict.fromkeys(task["dtype"] for entry in entries for task in entry["tasks"]))
-        for dtype in dtypes or [""]:
+        dtypes = list(dict.fromkeys(task["dtype"] for entry in entries for task in entry["tasks"])) or [""]
+        for dtype in dtypes:
             for entry in entries:
                 refuse = dtype == "float64" and refused["float64"]
                 run_entry(entry, [] if refuse else [task for task in entry["tasks"] if task["dtype"] == dtype])
-                report({"name": entry["name"], "finished": dtype == (dtypes or [""])[-1]})
+                report({"name": entry["name"], "finished": dtype == dtypes[-1]})
             framework.release()
 
-    framework.release()
+    framework.release()  # from here on it counts
     with ThreadPoolExecutor(framework.THREADS, initializer=enter) as pool:
         list(pool.map(run_module, by_module(job["cases"])))
     save_file(computed, folder / f"{name}.safetensors")

@@ -11,7 +11,7 @@ def example(dtype, size=60):
     rng = np.random.default_rng(0)
     truth = rng.standard_normal((2, 3, size // 6))
     unit = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11}[dtype]
-    noise = Noise.of([unit * truth * rng.uniform(-1, 1, truth.shape) for _ in range(16)])
+    noise = Noise.over([Noise.of(unit * truth * rng.uniform(-1, 1, truth.shape)) for _ in range(16)])
     return {"output": truth}, {"output": noise}, {"output": truth.astype(dtype)}
 
 

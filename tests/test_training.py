@@ -153,6 +153,7 @@ def test_a_block_and_a_network_train_the_same():
 def test_every_recipe_and_every_light_block_and_network_is_trained():
     light = [case for case in CASES if case.module in ("BasicBlock", "Bottleneck", "SEResNet") and not case.heavy]
     assert all(len(recipes_of(case)) == 1 for case in light)
+    assert {recipe for case in light for recipe in recipes_of(case)} == set(RECIPES)
     assert {case.kwargs.get("placement", "standard") for case in light} == set(PLACEMENTS)
     assert not recipes_of(select(["SE/default"])[0])
 
