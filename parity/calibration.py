@@ -12,6 +12,7 @@ from .entry import Entry
 from .hunt import tasks_of
 from .job import follow, running
 from .mutants import MUTANTS, Mutant
+from .results import Result
 from .run import Truth, draw, expect_case, judge_entry
 from .tasks import plan
 
@@ -22,8 +23,11 @@ class Sample:
 
     framework: str
     case: str
+    seed: int
     mutant: Mutant | None
     units: float
+    # What is wrong where that is beyond the limit.
+    why: str
 
 
 def calibrate(
@@ -31,18 +35,18 @@ def calibrate(
     frameworks: Sequence[str],
     checks: Sequence[str],
     image: np.ndarray,
-    seeds: int,
+    seeds: Sequence[int],
     *,
     advance: Callable[[], None] = lambda: None,
 ) -> list[Sample]:
-    """Measure every case in float32 with so many seeds, and the slips that only float32 shows.
+    """Measure every case in float32 with each seed, and the slips that only float32 shows.
 
     Args:
         cases: those of the true code; a slip brings its own.
         frameworks: installed ones.
         checks: forward, gradients or both.
         image: the photograph, (rows, columns, 3) bytes.
-        seeds: how many.
+        seeds: the numbers to draw weights and inputs from.
         advance: called once for each case finished in a framework or in the reference.
 
     Returns:
@@ -51,7 +55,7 @@ def calibrate(
     slips = [mutant for mutant in MUTANTS if mutant.dtype == "float32" and mutant.check in checks]
     jobs: dict[str, list[Entry]] = {framework: [] for framework in frameworks}
     needed: dict[str, Case] = {}
-    for seed in range(seeds):
+    for seed in seeds:
         copies = [_copy(case, seed) for case in cases]
         needed |= {copy.name: copy for copy in copies}
         for framework, entries in jobs.items():
@@ -69,15 +73,7 @@ def calibrate(
             advance()
         follow(workers, lines, advance)
     return [
-        Sample(
-            worker.framework,
-            entry.case.name.partition("#")[0],
-            entry.mutant,
-            max(
-                result.error
-                for result in judge_entry(worker.outcome, entry, truth, [other.outcome for other in workers])
-            ),
-        )
+        _sample(entry, judge_entry(worker.outcome, entry, truth, [other.outcome for other in workers]))
         for worker in workers
         for entry in jobs[worker.framework]
         if entry.tasks  # an ONNX graph has no gradients
@@ -108,3 +104,9 @@ def draw_picture(samples: Sequence[Sample], path: Path) -> None:
 def _copy(case: Case, seed: int) -> Case:
     """The case under another name, which is what its numbers are drawn from."""
     return replace(case, label=f"{case.label}#{seed}")
+
+
+def _sample(entry: Entry, results: Sequence[Result]) -> Sample:
+    worst = max(results, key=lambda result: result.error)
+    case, _, seed = entry.case.name.partition("#")
+    return Sample(worst.framework, case, int(seed), entry.mutant, worst.error, worst.why)

@@ -12,11 +12,12 @@ from parity.inputs import default_image, read_image
 
 @pytest.mark.parametrize("check", ["forward", "gradients"])
 def test_each_seed_is_a_sample_and_the_limit_lies_between(check, tmp_path):
-    samples = calibrate(select(["SE/default"]), COLUMNS, [check], read_image(default_image()), 2)
+    samples = calibrate(select(["SE/default"]), COLUMNS, [check], read_image(default_image()), range(2))
     true = [sample for sample in samples if sample.mutant is None]
     columns = COLUMNS if check == "forward" else COLUMNS[:3]
     assert sorted(sample.framework for sample in true) == sorted(2 * columns)
-    assert all(0 < sample.units <= NOISE_LIMIT for sample in true)
+    assert all(0 < sample.units <= NOISE_LIMIT and not sample.why for sample in true)
+    assert {sample.seed for sample in true} == {0, 1}
     assert len({sample.units for sample in true if sample.framework == "torch"}) == 2
     slips = {sample.mutant.name: sample.units for sample in samples if sample.mutant}
     assert all(np.isfinite(units) for units in slips.values())
@@ -24,3 +25,14 @@ def test_each_seed_is_a_sample_and_the_limit_lies_between(check, tmp_path):
         assert slips["TF32"] > 10 * NOISE_LIMIT
     draw_picture(samples, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("case", "seed", "check"),
+    [("SE_ASPP/options", 6, "gradients"), ("SE_ASPP/options", 55, "gradients"), ("CBAM/options", 173, "forward")],
+)
+def test_draws_that_other_models_of_a_sum_misjudge_are_judged(case, seed, check):
+    """Taking a sum's values for random and different makes Flax 11.1, 5.8 and 4.6 units off here."""
+    samples = calibrate(select([case]), ["flax"], [check], read_image(default_image()), [seed])
+    (sample,) = (sample for sample in samples if sample.mutant is None)
+    assert 0 < sample.units < NOISE_LIMIT / 1.5

@@ -43,7 +43,7 @@ def run(
     with progress() as bar:
         task = bar.add_task("measuring", total=None)
         samples = calibrate(
-            chosen, present, checks, read_image(default_image()), seeds, advance=lambda: bar.advance(task)
+            chosen, present, checks, read_image(default_image()), range(seeds), advance=lambda: bar.advance(task)
         )
     if picture is not None:
         draw_picture(samples, picture)
@@ -51,15 +51,17 @@ def run(
     screen.print(_table(samples))
     honest = [sample.units for sample in samples if sample.mutant is None]
     slips = [sample for sample in samples if sample.mutant is not None]
-    alarms = sum(not units <= NOISE_LIMIT for units in honest)
+    alarms = [sample for sample in samples if sample.mutant is None and not sample.units <= NOISE_LIMIT]
     missed = Counter(sample.mutant.name for sample in slips if sample.mutant and sample.units <= NOISE_LIMIT)
     planted = Counter(sample.mutant.name for sample in slips if sample.mutant)
     screen.print(
-        f"limit {NOISE_LIMIT:g} noise units: {alarms} false alarms in {len(honest)} samples of the true code, "
+        f"limit {NOISE_LIMIT:g} noise units: {len(alarms)} false alarms in {len(honest)} samples of the true code, "
         f"at most {max(honest):.3g}; {sum(missed.values())} of {len(slips)} slips missed"
         + "".join(f", {count} of {planted[name]} with {name}" for name, count in missed.items()),
         soft_wrap=True,
     )
+    for alarm in alarms:
+        screen.print(f"{alarm.case}, seed {alarm.seed}, {alarm.framework}: {alarm.why}", style="red", soft_wrap=True)
     wrong = alarms or any(count > MISSES * planted[name] for name, count in missed.items())
     raise typer.Exit(1 if wrong else 0)
 
