@@ -6,16 +6,19 @@ Arrays are float64 and maps (n, c, h, w). `Exact` computes as float64 does. `Noi
 operation a random error of the size that an honest computation in a format of unit roundoff u makes there:
 
 - one operation: uniform in u * |y| * [-1, 1], of deviation u / sqrt(3);
-- a convolution's sum of n products: of deviation u * sqrt(sum of their squares) * sqrt(log2 n) more, as if in pairs;
+- a convolution's sum of n products: of deviation a * sqrt(sum of their squares) * sqrt(log2 n) more, as if in pairs;
 - a sum of n values: kernels add in order within blocks, here of B = min(n, BLOCK) values, and round n partial sums. The
   size P of these is the larger of what it is in the order of places, as of a smooth map, and in a random order,
-  P^2 = m^2 B^2 / 3 + s^2 B / 2 for values of mean m and deviation s: of deviation u * P * sqrt(n / 3) more.
+  P^2 = m^2 B^2 / 3 + s^2 B / 2 for values of mean m and deviation s: of deviation a * P * sqrt(n / 3) more.
   Those errors are independent only where the values differ. A value that comes again is cut to the same multiple of
   the partial sum's last digit, and errs the same way while the partial sum keeps its exponent: each of k values that
-  are the same within u * P / 2 counts 1 + (k - 1) / 5 times. Zeros err nowhere.
+  are the same within a * P / 2 counts 1 + (k - 1) / 5 times. Zeros err nowhere.
+
+Here a is the unit roundoff of the accumulator. It is u, but float32's where a framework adds half precisions up in
+float32: in convolutions and means all do, in sums of gradients over what an operand was broadcast to XLA does not.
 
 Kernels for channels-last maps take the values of a channel one after another, so there everything is one block: B = n,
-and a sum of n products is off by u * sqrt(sum of their squares) * sqrt(n / 6).
+and a sum of n products is off by a * sqrt(sum of their squares) * sqrt(n / 6).
 """
 
 from collections.abc import Callable, Sequence
@@ -28,6 +31,9 @@ from .tape import Tape
 
 # Unit roundoff: the largest relative error of rounding to nearest.
 UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+
+# What frameworks add half precisions up in.
+ACCUMULATORS = {"float16": "float32", "bfloat16": "float32"}
 
 # XLA adds 442 values of a few channels in order, 4500 in blocks; Paddle's batch norm and PyTorch add in lanes.
 BLOCK = 512
@@ -47,8 +53,11 @@ class Exact(Tape):
         """What the result y of an operation becomes."""
         return y
 
-    def total(self, x: np.ndarray, axes: Axes, block: int = BLOCK) -> np.ndarray:
-        """The sum over `axes`, which stay with length 1; kernels add in order within blocks of `block` values."""
+    def total(self, x: np.ndarray, axes: Axes, block: int = BLOCK, *, wide: bool = True) -> np.ndarray:
+        """The sum over `axes`, which stay with length 1.
+
+        Kernels add in order within blocks of `block` values, and half precisions in float32 where it is `wide`.
+        """
         return x.sum(axes, keepdims=True)
 
     def products(self, form: Bilinear, a: np.ndarray, b: np.ndarray, terms: int) -> np.ndarray:
@@ -64,7 +73,7 @@ class Exact(Tape):
         shape = np.shape(operand)
         shape = (1,) * (gradient.ndim - len(shape)) + shape
         axes = tuple(i for i, side in enumerate(shape) if side < gradient.shape[i])
-        return (self.total(gradient, axes) if axes else gradient).reshape(np.shape(operand))
+        return (self.total(gradient, axes, wide=False) if axes else gradient).reshape(np.shape(operand))
 
     def add(self, a: np.ndarray, b: np.ndarray | float) -> np.ndarray:
         """a + b."""
@@ -222,7 +231,7 @@ class Exact(Tape):
         return self.record(
             self.rounded(y + bias[:, None, None]),
             (y, lambda g: g),
-            (bias, lambda g: self.total(g, (0, 2, 3), count).ravel()),
+            (bias, lambda g: self.total(g, (0, 2, 3), count, wide=False).ravel()),
         )
 
     def sum_of_products(self, x: np.ndarray, weight: np.ndarray, dilation: int) -> np.ndarray:
@@ -243,12 +252,21 @@ class Exact(Tape):
 class Noisy(Exact):
     """Float64 with rounding errors of unit roundoff u drawn at random after every operation.
 
-    With `in_order` sums are as those over channels-last maps.
+    With `in_order` sums are as those over channels-last maps. `accumulator` is the unit roundoff that wide sums are
+    made with, u if none is given.
     """
 
-    def __init__(self, unit_roundoff: float, rng: np.random.Generator, *, in_order: bool = False) -> None:
+    def __init__(
+        self,
+        unit_roundoff: float,
+        rng: np.random.Generator,
+        *,
+        accumulator: float | None = None,
+        in_order: bool = False,
+    ) -> None:
         super().__init__()
         self.unit_roundoff = unit_roundoff
+        self.accumulator = unit_roundoff if accumulator is None else accumulator
         self.rng = rng
         self.in_order = in_order
 
@@ -256,23 +274,24 @@ class Noisy(Exact):
         """A result with the error of one operation."""
         return y + y * (self.rng.random(y.shape, np.float32) - 0.5) * (2 * self.unit_roundoff)
 
-    def total(self, x: np.ndarray, axes: Axes, block: int = BLOCK) -> np.ndarray:
+    def total(self, x: np.ndarray, axes: Axes, block: int = BLOCK, *, wide: bool = True) -> np.ndarray:
         """A sum with the errors of its additions."""
         y = x.sum(axes, keepdims=True)
         rows = np.moveaxis(x, axes, range(-np.size(axes), 0)).reshape(y.size, -1)
         partial = partial_sum(rows, rows.shape[1] if self.in_order else block)
-        count = independent(rows, self.unit_roundoff * partial / 2)
-        return y + self.errors((partial * np.sqrt(count / 3)).reshape(y.shape))
+        partial *= self.accumulator if wide else self.unit_roundoff
+        spread = partial * np.sqrt(independent(rows, partial / 2) / 3)
+        return y + self.errors(spread.reshape(y.shape))
 
     def products(self, form: Bilinear, a: np.ndarray, b: np.ndarray, terms: int) -> np.ndarray:
         """Sums of products with their errors."""
         steps = np.log2(max(2, terms))
-        spread = np.sqrt(form(a**2, b**2) * (max(steps, terms / 6) if self.in_order else steps))
+        spread = self.accumulator * np.sqrt(form(a**2, b**2) * (max(steps, terms / 6) if self.in_order else steps))
         return self.rounded(form(a, b) + self.errors(spread))
 
     def errors(self, spread: np.ndarray) -> np.ndarray:
-        """Normal errors of deviation u * spread."""
-        return self.unit_roundoff * spread * self.rng.standard_normal(spread.shape, np.float32)
+        """Normal errors of deviation `spread`."""
+        return spread * self.rng.standard_normal(spread.shape, np.float32)
 
 
 def partial_sum(rows: np.ndarray, block: int) -> np.ndarray:

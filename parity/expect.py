@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import reference
-from .arithmetic import UNIT_ROUNDOFF, Exact, Noisy
+from .arithmetic import ACCUMULATORS, UNIT_ROUNDOFF, Exact, Noisy
 from .cases import Case
 from .compare import Noise, unmoved
 from .errors import ParityError
@@ -136,7 +136,8 @@ def measure_noise(
     in_order: bool = False,
 ) -> dict[str, dict[str, Noise]]:
     """The noise in `dtype` of each array of `truth`, from `count` calls of `run`, fewer in float64."""
-    ops = Noisy(UNIT_ROUNDOFF[dtype] if roundoff is None else roundoff, np.random.default_rng(0), in_order=in_order)
+    accumulator = UNIT_ROUNDOFF[ACCUMULATORS[dtype]] if dtype in ACCUMULATORS else None
+    ops = Noisy(roundoff or UNIT_ROUNDOFF[dtype], np.random.default_rng(0), accumulator=accumulator, in_order=in_order)
     # No draw is held longer than its noise is measured: of a network's training that would be much.
     draws = [noise_of(truth, run(ops)) for _ in range(FEW_DRAWS if dtype == "float64" else count)]
     return {

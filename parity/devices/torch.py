@@ -70,10 +70,18 @@ def harden(*, allow_tf32: bool) -> dict[str, str]:
             found[f"{name}.fp32_precision"] = str(leaf.fp32_precision)
     if not found:
         found["allow_tf32"] = str(allow_tf32)
+    # So that half precisions are added up in float32 to the end, which their noise takes for granted.
+    backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     backends.cudnn.benchmark = False
     backends.cudnn.deterministic = True
     torch.use_deterministic_algorithms(True)
-    return {**found, "cudnn.benchmark": "False", "deterministic_algorithms": "True"}
+    return {
+        **found,
+        "cuda.matmul.reduced_precision_reduction": "False",
+        "cudnn.benchmark": "False",
+        "deterministic_algorithms": "True",
+    }
 
 
 def convolve(x: np.ndarray, w: np.ndarray, cotangent: np.ndarray) -> list[np.ndarray]:
