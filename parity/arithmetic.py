@@ -269,6 +269,12 @@ class Noisy(Exact):
         self.accumulator = unit_roundoff if accumulator is None else accumulator
         self.rng = rng
         self.in_order = in_order
+        self.deviations: list[np.ndarray] = []
+        self.place = 0
+
+    def again(self) -> None:
+        """Begin another pass of the same operations: its errors are new, their deviations those of the first pass."""
+        self.place = 0
 
     def rounded(self, y: np.ndarray) -> np.ndarray:
         """A result with the error of one operation."""
@@ -277,21 +283,28 @@ class Noisy(Exact):
     def total(self, x: np.ndarray, axes: Axes, block: int = BLOCK, *, wide: bool = True) -> np.ndarray:
         """A sum with the errors of its additions."""
         y = x.sum(axes, keepdims=True)
-        rows = np.moveaxis(x, axes, range(-np.size(axes), 0)).reshape(y.size, -1)
-        partial = partial_sum(rows, rows.shape[1] if self.in_order else block)
-        partial *= self.accumulator if wide else self.unit_roundoff
-        spread = partial * np.sqrt(independent(rows, partial / 2) / 3)
-        return y + self.errors(spread.reshape(y.shape))
+
+        def deviation() -> np.ndarray:
+            rows = np.moveaxis(x, axes, range(-np.size(axes), 0)).reshape(y.size, -1)
+            partial = partial_sum(rows, rows.shape[1] if self.in_order else block)
+            partial *= self.accumulator if wide else self.unit_roundoff
+            return (partial * np.sqrt(independent(rows, partial / 2) / 3)).reshape(y.shape)
+
+        return y + self.errors(deviation)
 
     def products(self, form: Bilinear, a: np.ndarray, b: np.ndarray, terms: int) -> np.ndarray:
         """Sums of products with their errors."""
         steps = np.log2(max(2, terms))
-        spread = self.accumulator * np.sqrt(form(a**2, b**2) * (max(steps, terms / 6) if self.in_order else steps))
-        return self.rounded(form(a, b) + self.errors(spread))
+        variance = max(steps, terms / 6) if self.in_order else steps
+        return self.rounded(form(a, b) + self.errors(lambda: self.accumulator * np.sqrt(form(a**2, b**2) * variance)))
 
-    def errors(self, spread: np.ndarray) -> np.ndarray:
-        """Normal errors of deviation `spread`."""
-        return spread * self.rng.standard_normal(spread.shape, np.float32)
+    def errors(self, deviation: Callable[[], np.ndarray]) -> np.ndarray:
+        """Normal errors; their deviation is that of the first pass, because another pass has hardly another."""
+        if self.place == len(self.deviations):
+            self.deviations.append(deviation().astype(np.float32))
+        known = self.deviations[self.place]
+        self.place += 1
+        return known * self.rng.standard_normal(known.shape, np.float32)
 
 
 def partial_sum(rows: np.ndarray, block: int) -> np.ndarray:

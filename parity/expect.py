@@ -138,8 +138,11 @@ def measure_noise(
     """The noise in `dtype` of each array of `truth`, from `count` calls of `run`, fewer in float64."""
     accumulator = UNIT_ROUNDOFF[ACCUMULATORS[dtype]] if dtype in ACCUMULATORS else None
     ops = Noisy(roundoff or UNIT_ROUNDOFF[dtype], np.random.default_rng(0), accumulator=accumulator, in_order=in_order)
-    # No draw is held longer than its noise is measured: of a network's training that would be much.
-    draws = [noise_of(truth, run(ops)) for _ in range(FEW_DRAWS if dtype == "float64" else count)]
+    draws = []
+    for _ in range(FEW_DRAWS if dtype == "float64" else count):
+        ops.again()
+        # No draw is held longer than its noise is measured: of a network's training that would be much.
+        draws.append(noise_of(truth, run(ops)))
     return {
         group: {key: Noise.over([draw[group][key] for draw in draws]) for key in arrays}
         for group, arrays in truth.items()
