@@ -1,6 +1,6 @@
 """Where the limit of the noise units lies: between the most that honest code measures and the least a slip does."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,9 +37,10 @@ def calibrate(
     image: np.ndarray,
     seeds: Sequence[int],
     *,
+    dtype: str = "float32",
     advance: Callable[[], None] = lambda: None,
 ) -> list[Sample]:
-    """Measure every case in float32 with each seed, and the slips that only float32 shows.
+    """Measure every case in one precision with each seed, and the slips that only this precision shows.
 
     Args:
         cases: those of the true code; a slip brings its own.
@@ -47,19 +48,20 @@ def calibrate(
         checks: forward, gradients or both.
         image: the photograph, (rows, columns, 3) bytes.
         seeds: the numbers to draw weights and inputs from.
+        dtype: float32, bfloat16 or float16; what a framework cannot do in it is left out.
         advance: called once for each case finished in a framework or in the reference.
 
     Returns:
         A sample for each framework, case or slip, and seed: the worst of its checks.
     """
-    slips = [mutant for mutant in MUTANTS if mutant.dtype == "float32" and mutant.check in checks]
+    slips = [mutant for mutant in MUTANTS if mutant.dtype == dtype and mutant.check in checks]
     jobs: dict[str, list[Entry]] = {framework: [] for framework in frameworks}
     needed: dict[str, Case] = {}
     for seed in seeds:
         copies = [_copy(case, seed) for case in cases]
         needed |= {copy.name: copy for copy in copies}
         for framework, entries in jobs.items():
-            entries += [Entry(copy, plan(copy, checks, ["float32"], ["eager"], framework)) for copy in copies]
+            entries += [Entry(copy, plan(copy, checks, [dtype], ["eager"], framework)) for copy in copies]
         for mutant in slips:
             copy = _copy(select([mutant.case])[0], seed)
             needed[copy.name] = copy
@@ -69,18 +71,18 @@ def calibrate(
     with running(jobs, drawn, {}) as (workers, lines):
         truth: Truth = {}
         for name, case in needed.items():
-            truth |= expect_case(case, drawn[name], ["float32"], checks)
+            truth |= expect_case(case, drawn[name], [dtype], checks)
             advance()
         follow(workers, lines, advance)
     return [
-        _sample(entry, judge_entry(worker.outcome, entry, truth, [other.outcome for other in workers]))
+        sample
         for worker in workers
         for entry in jobs[worker.framework]
-        if entry.tasks  # an ONNX graph has no gradients
+        for sample in _worst(entry, judge_entry(worker.outcome, entry, truth, [other.outcome for other in workers]))
     ]
 
 
-def draw_picture(samples: Sequence[Sample], path: Path) -> None:
+def draw_picture(samples: Sequence[Sample], dtype: str, path: Path) -> None:
     """The distribution of the units for each framework, and of each slip, on a logarithmic axis, with the limit."""
     from matplotlib import pyplot
 
@@ -94,7 +96,7 @@ def draw_picture(samples: Sequence[Sample], path: Path) -> None:
     for name, units in groups.items():
         axes.hist(units, bins, label=f"{name} ({min(units):.2g} to {max(units):.2g})", alpha=0.6)
     axes.axvline(NOISE_LIMIT, color="black", linestyle="--", label=f"limit {NOISE_LIMIT:g}")
-    axes.set(xscale="log", xlabel="error in noise units, float32", ylabel="samples")
+    axes.set(xscale="log", xlabel=f"error in noise units, {dtype}", ylabel="samples")
     axes.legend(fontsize="small")
     figure.tight_layout()
     figure.savefig(path, dpi=120)
@@ -106,7 +108,10 @@ def _copy(case: Case, seed: int) -> Case:
     return replace(case, label=f"{case.label}#{seed}")
 
 
-def _sample(entry: Entry, results: Sequence[Result]) -> Sample:
-    worst = max(results, key=lambda result: result.error)
-    case, _, seed = entry.case.name.partition("#")
-    return Sample(worst.framework, case, int(seed), entry.mutant, worst.error, worst.why)
+def _worst(entry: Entry, results: Sequence[Result]) -> Iterator[Sample]:
+    """The sample that an entry makes: none where nothing could be judged, as of the gradients of an ONNX graph."""
+    judged = [result for result in results if result.verdict in ("same", "differs")]
+    if judged:
+        worst = max(judged, key=lambda result: result.error)
+        case, _, seed = entry.case.name.partition("#")
+        yield Sample(worst.framework, case, int(seed), entry.mutant, worst.error, worst.why)

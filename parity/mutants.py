@@ -180,6 +180,11 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("bfloat16 mean", "layers.py", "SE/square", _mean(
         "x.mean((2, 3), keepdim=True).bfloat16().to(x.dtype)", 'x.mean((2, 3), keepdim=True).astype("bfloat16").astype(x.dtype)',
         "x.mean((1, 2), keepdims=True).astype(jnp.bfloat16).astype(x.dtype)"), dtype="float32"),
+    *(Mutant(f"mean added up in {dtype}", "layers.py", "ASPP/default", {
+        "torch": (_MEAN[0], "return (sum(x.flatten(2).unbind(2)) / x[0, 0].numel())[..., None, None]"),
+        "flax": (_MEAN[2], "return (__import__('jax').lax.fori_loop(0, x[0, ..., 0].size, "
+            "lambda i, total: total + x.reshape(len(x), -1, x.shape[-1])[:, i], 0 * x[:, 0, 0]) / x[0, ..., 0].size)[:, None, None]")},
+        dtype=dtype, modes=("train",)) for dtype in ("bfloat16", "float16")),
     Mutant("float32 in a float64 model", "layers.py", "SE/default", _mean(
         "x.mean((2, 3), keepdim=True).float().to(x.dtype)", 'x.mean((2, 3), keepdim=True).astype("float32").astype(x.dtype)',
         "x.mean((1, 2), keepdims=True).astype(jnp.float32).astype(x.dtype)")),

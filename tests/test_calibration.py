@@ -23,7 +23,7 @@ def test_each_seed_is_a_sample_and_the_limit_lies_between(check, tmp_path):
     assert all(np.isfinite(units) for units in slips.values())
     if check == "forward":
         assert slips["TF32"] > 10 * NOISE_LIMIT
-    draw_picture(samples, tmp_path / "picture.png")
+    draw_picture(samples, "float32", tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 1000
 
 

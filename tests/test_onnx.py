@@ -109,3 +109,16 @@ def test_a_bad_command_is_one_line(command, words, tmp_path, monkeypatch, capsys
 def test_a_call_is_read_as_it_is_listed():
     for case in cases.CASES:
         assert parse_call(case.call) == (case.module, case.args, dict(case.kwargs))
+
+
+def test_the_sigmoid_of_a_nearly_shut_gate_is_onnx_runtimes_own():
+    """Right to 1e-7 of 1 and not of itself (onnxruntime#22557): the README says so as long as this holds."""
+    from onnx import TensorProto, helper
+
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Sigmoid", ["x"], ["y"])], "sigmoid", [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    found = run(model.SerializeToString(), np.array([-5, -18], np.float32)).astype(np.float64)
+    exact = 1 / (1 + np.exp([5.0, 18.0]))
+    assert np.all(np.abs(found - exact) < 1e-7)
+    assert np.any(np.abs(found - exact) > 10 * 2.0**-24 * exact)

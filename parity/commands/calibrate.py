@@ -13,7 +13,7 @@ from .. import cases as catalogue
 from ..calibration import Sample, calibrate, draw_picture
 from ..compare import NOISE_LIMIT
 from ..inputs import default_image, read_image
-from ..tasks import CHECKS, COMPILED
+from ..tasks import CHECKS, COMPILED, DTYPES
 from .options import check_writable, choose, choose_frameworks, split
 from .run import console, progress
 
@@ -26,9 +26,10 @@ def run(
     case: Annotated[list[str] | None, typer.Option(help="A case or glob; one of each module if left out.")] = None,
     framework: Annotated[list[str] | None, typer.Option(help="torch, paddle or flax; repeatable, or a,b.")] = None,
     check: Annotated[list[str] | None, typer.Option(help="forward or gradients; repeatable, or a,b.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     picture: Annotated[Path | None, typer.Option(help="Draw the distributions to this PNG file.")] = None,
 ) -> None:
-    """Measure many seeds in float32, and the slips that only float32 shows, and show where the limit lies between.
+    """Measure many seeds in a precision, and the slips that only it shows, and show where the limit lies between.
 
     Exit code 0: the true code is within the limit every time, and each slip beyond it but for a fiftieth of the seeds;
     1: not so; 2: it could not run.
@@ -38,15 +39,22 @@ def run(
     """
     present, _ = choose_frameworks(split(framework))
     checks = choose(split(check) or CHECKS[:1], CHECKS[:2], "--check")
+    choose([dtype], DTYPES[1:], "--dtype")
     chosen = catalogue.select(split(case) or COMPILED)
     check_writable(picture)
     with progress() as bar:
         task = bar.add_task("measuring", total=None)
         samples = calibrate(
-            chosen, present, checks, read_image(default_image()), range(seeds), advance=lambda: bar.advance(task)
+            chosen,
+            present,
+            checks,
+            read_image(default_image()),
+            range(seeds),
+            dtype=dtype,
+            advance=lambda: bar.advance(task),
         )
     if picture is not None:
-        draw_picture(samples, picture)
+        draw_picture(samples, dtype, picture)
     screen = console()
     screen.print(_table(samples))
     honest = [sample.units for sample in samples if sample.mutant is None]
