@@ -11,10 +11,9 @@ from .cases import Case
 from .compare import Noise, unmoved
 from .errors import ParityError
 
-# Enough draws to know the noise of a single number within a fifth. Of float64's, and of a drift's, which is of all
-# arrays, the order of magnitude is enough.
-DRAWS = 16
-FEW_DRAWS = 4
+# Enough draws of the noise: of float64's the order of magnitude will do, float32's of a single number is known within a
+# fifth, and in half precision rounding opens and shuts ReLUs, which only some of the draws show.
+DRAWS = {"float64": 4, "float32": 16, "float16": 64, "bfloat16": 64}
 # Small against every curve and large against float64's rounding. The shorter ones are for deep networks, where ten
 # thousands of ReLUs leave no longer step without a kink.
 STEPS = (1e-7, 1e-9, 1e-10)
@@ -96,7 +95,7 @@ def expect(
     truth = run(Exact())
     if "gradients" in checks:
         check_witness(case, model, drawn, truth["gradients"], train=train)
-    noise = measure_noise(truth, dtype, run, roundoff=roundoff, in_order=in_order)
+    noise = measure_noise(truth, dtype, run, DRAWS[dtype], roundoff, in_order=in_order)
     return {
         check: Expected(truth[check], noise[check], find_drowned(truth[check], noise[check], dtype)) for check in checks
     }
@@ -130,16 +129,16 @@ def measure_noise(
     truth: Mapping[str, Arrays],
     dtype: str,
     run: Callable[[Exact], Mapping[str, Arrays]],
-    count: int = DRAWS,
+    count: int,
     roundoff: float | None = None,
     *,
     in_order: bool = False,
 ) -> dict[str, dict[str, Noise]]:
-    """The noise in `dtype` of each array of `truth`, from `count` calls of `run`, fewer in float64."""
+    """The noise in `dtype` of each array of `truth`, from `count` calls of `run`."""
     accumulator = UNIT_ROUNDOFF[ACCUMULATORS[dtype]] if dtype in ACCUMULATORS else None
     ops = Noisy(roundoff or UNIT_ROUNDOFF[dtype], np.random.default_rng(0), accumulator=accumulator, in_order=in_order)
     draws = []
-    for _ in range(FEW_DRAWS if dtype == "float64" else count):
+    for _ in range(count):
         ops.again()
         # No draw is held longer than its noise is measured: of a network's training that would be much.
         draws.append(noise_of(truth, run(ops)))

@@ -15,7 +15,7 @@ from . import reference
 from .arithmetic import Exact
 from .cases import CASES, Case
 from .compare import NOISE_LIMIT, largest
-from .expect import DRAWS, FEW_DRAWS, Arrays, Expected, build, measure_noise
+from .expect import DRAWS, Arrays, Expected, build, measure_noise
 
 STEPS = 10
 
@@ -51,6 +51,8 @@ TRAINED: Mapping[str, tuple[str, ...]] = {
 TRAINING_LIMIT = 1e-10
 # A share of the learning rate. Rounding that moves a whole array of weights by more has decided its step.
 DECIDED = 1 / 8
+# A drift is over all arrays, so that a few draws tell its size.
+DRIFT_DRAWS = 4
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def expect_training(
         return {"": flatten(train(model, lesson, recipe, ops, synced), every=synced is not None)}
 
     truth = run(Exact())
-    draws = FEW_DRAWS if synced is None else DRAWS
+    draws = DRIFT_DRAWS if synced is None else DRAWS[dtype]
     noise = measure_noise(truth, dtype, run, draws, roundoff)[""]
     arrays = truth[""]
     undetermined = {}
