@@ -278,7 +278,10 @@ class Noisy(Exact):
 
     def rounded(self, y: np.ndarray) -> np.ndarray:
         """A result with the error of one operation."""
-        return y + y * (self.rng.random(y.shape, np.float32) - 0.5) * (2 * self.unit_roundoff)
+        error = y * (self.rng.random(y.shape, np.float32) - np.float32(0.5))
+        error *= 2 * self.unit_roundoff
+        error += y
+        return error
 
     def total(self, x: np.ndarray, axes: Axes, block: int = BLOCK, *, wide: bool = True) -> np.ndarray:
         """A sum with the errors of its additions."""

@@ -32,9 +32,10 @@ def correlate_to_weight(gradient: np.ndarray, x: np.ndarray, side: int, dilation
 
 def _windows(x: np.ndarray, sides: tuple[int, ...], dilation: int) -> Iterator[tuple[int, int, np.ndarray]]:
     """For each tap i, j of the kernel that sees part of the map: the map as that tap sees it."""
-    h, w = x.shape[2:]
+    n, c, h, w = x.shape
     top, left = (side // 2 * dilation for side in sides)
-    padded = np.pad(x, ((0, 0), (0, 0), (top, top), (left, left)))
+    padded = np.zeros((n, c, h + 2 * top, w + 2 * left))
+    padded[:, :, top : top + h, left : left + w] = x
     for i in range(sides[0]):
         for j in range(sides[1]):
             p, q = i * dilation, j * dilation

@@ -1,6 +1,6 @@
 """What a case must give: the reference's arrays, and the rounding noise that each may carry."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -85,12 +85,7 @@ def expect(
     drawn = drawn.rounded(dtype)
 
     def run(ops: Exact) -> dict[str, Arrays]:
-        return {
-            check: forward(model, drawn, ops, train=train)
-            if check == "forward"
-            else gradients(model, drawn, ops, train=train)
-            for check in checks
-        }
+        return compute(model, drawn, ops, checks, train=train)
 
     truth = run(Exact())
     if "gradients" in checks:
@@ -156,22 +151,28 @@ def noise_of(truth: Mapping[str, Arrays], draw: Mapping[str, Arrays]) -> dict[st
     }
 
 
-def forward(model: reference.Module, drawn: Drawn, ops: Exact, *, train: bool) -> Arrays:
-    """The output and the model's arrays after it; the arrays given to it and those read before stay as they were."""
+def compute(
+    model: reference.Module, drawn: Drawn, ops: Exact, checks: Collection[str], *, train: bool
+) -> dict[str, Arrays]:
+    """What the checks give, from one pass.
+
+    "forward": the output and the model's arrays after it; the arrays given to it and those read before stay as they
+    were. "gradients": those of sum(output * cotangent) with respect to the input and every parameter.
+    """
     reference.set_weights(model, drawn.weights)
     before = reference.get_weights(model)
-    output = model(drawn.x.astype(np.float64), ops, train=train)
-    return {"output": output, **reference.get_weights(model), **unmoved(before, "given"), **unmoved(before, "read")}
-
-
-def gradients(model: reference.Module, drawn: Drawn, ops: Exact, *, train: bool) -> Arrays:
-    """The gradient of sum(output * cotangent) with respect to the input and every parameter."""
-    reference.set_weights(model, drawn.weights)
     x = drawn.x.astype(np.float64)
     leaves = {"input": x, **reference.parameters(model)}
-    ops.start()
+    if "gradients" in checks:
+        ops.start()
     output = model(x, ops, train=train)
-    return ops.gradients(output, drawn.cotangent.astype(np.float64), leaves)
+    found = {}
+    if "forward" in checks:
+        after = {**reference.get_weights(model), **unmoved(before, "given"), **unmoved(before, "read")}
+        found["forward"] = {"output": output, **after}
+    if "gradients" in checks:
+        found["gradients"] = ops.gradients(output, drawn.cotangent.astype(np.float64), leaves)
+    return found
 
 
 def check_witness(case: Case, model: reference.Module, drawn: Drawn, found: Arrays, *, train: bool) -> None:
@@ -221,5 +222,6 @@ def loss_along(model: reference.Module, drawn: Drawn, direction: Arrays, step: f
     moved = {key: array.astype(np.float64) for key, array in {**drawn.weights, "input": drawn.x}.items()}
     for key, way in direction.items():
         moved[key] = moved[key] + step * way
-    output = forward(model, Drawn(moved, moved.pop("input"), drawn.cotangent), Exact(), train=train)["output"]
+    there = Drawn(moved, moved.pop("input"), drawn.cotangent)
+    output = compute(model, there, Exact(), ("forward",), train=train)["forward"]["output"]
     return float((output * drawn.cotangent.astype(np.float64)).sum())
