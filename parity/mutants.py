@@ -165,10 +165,11 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("SE twice", "se_aspp.py", "SE_ASPP/options", _all("self.se(self.features(x))", "self.se(self.se(self.features(x)))")),
     # Gradients.
     Mutant("gradient stopped at the gate", "se.py", "SE/default", _each((_SCALED, "return x * self.scale(x).detach()"), (_SCALED, "return x * self.scale(x).detach()"), (_SCALED, f"return x * {_STOP}")), check="gradients"),
-    Mutant("gradient of the gate scaled", "se.py", "SE/default", _each(
-        (_SCALED, "return x * (1.01 * self.scale(x) - 0.01 * self.scale(x).detach())"),
-        (_SCALED, "return x * (1.01 * self.scale(x) - 0.01 * self.scale(x).detach())"),
-        (_SCALED, f"return x * (1.01 * self.scale(x) - 0.01 * {_STOP})")), check="gradients"),
+    *(Mutant(f"gradient of the gate times {1 + excess:g}", "se.py", "SE/default", _each(
+        (_SCALED, f"return x * ((1 + {excess}) * self.scale(x) - {excess} * self.scale(x).detach())"),
+        (_SCALED, f"return x * ((1 + {excess}) * self.scale(x) - {excess} * self.scale(x).detach())"),
+        (_SCALED, f"return x * ((1 + {excess}) * self.scale(x) - {excess} * {_STOP})")), check="gradients", dtype=dtype)
+        for excess, dtype in ((0.01, "float64"), (0.001, "float32"))),
     Mutant("gradient stopped in front of the gate", "se.py", "SE/default", _each(
         (_SCALED, "return x * self.scale(x.detach())"), (_SCALED, "return x * self.scale(x.detach())"),
         (_SCALED, 'return x * self.scale(__import__("jax").lax.stop_gradient(x))')), check="gradients"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from parity.compare import NOISE_LIMIT, RELATIVE_LIMIT, Noise, judge, judge_drift
+from parity.compare import NOISE_LIMIT, RELATIVE_LIMIT, Noise, judge, judge_drift, noise_units
 
 
 def example(dtype, size=60):
@@ -102,3 +102,8 @@ def test_what_rounding_decides_may_be_anything_but_missing_misshapen_or_nan(dtyp
 def test_the_limits_are_between_honest_code_and_the_nearest_fault():
     assert 1e-12 < RELATIVE_LIMIT <= 1e-11
     assert 4 < NOISE_LIMIT < 10
+
+
+def test_an_error_as_rare_as_one_draw_of_many_is_within_the_limit_and_a_larger_one_is_not():
+    noise = Noise.over([Noise(1.0, 1.0)] * 99 + [Noise(100.0, 100.0)])
+    assert noise_units(np.full(4, 100.0), noise) < NOISE_LIMIT < noise_units(np.full(4, 200.0), noise)

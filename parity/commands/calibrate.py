@@ -36,6 +36,7 @@ def run(
 
     \b
     parity calibrate --seeds 200 --picture calibration.png
+    parity calibrate --check forward,gradients --dtype bfloat16
     """
     present, _ = choose_frameworks(split(framework))
     checks = choose(split(check) or CHECKS[:1], CHECKS[:2], "--check")
