@@ -9,6 +9,7 @@ import numpy as np
 from .cases import Case, select
 from .compare import NOISE_LIMIT
 from .entry import Entry
+from .errors import ParityError
 from .hunt import tasks_of
 from .job import follow, running
 from .mutants import MUTANTS, Mutant
@@ -53,6 +54,9 @@ def calibrate(
 
     Returns:
         A sample for each framework, case or slip, and seed: the worst of its checks.
+
+    Raises:
+        ParityError: where no framework could measure anything.
     """
     slips = [mutant for mutant in MUTANTS if mutant.dtype == dtype and mutant.check in checks]
     jobs: dict[str, list[Entry]] = {framework: [] for framework in frameworks}
@@ -74,12 +78,17 @@ def calibrate(
             truth |= expect_case(case, drawn[name], [dtype], checks)
             advance()
         follow(workers, lines, advance)
-    return [
+    samples = [
         sample
         for worker in workers
         for entry in jobs[worker.framework]
         for sample in _worst(entry, judge_entry(worker.outcome, entry, truth, [other.outcome for other in workers]))
     ]
+    if not any(sample.mutant is None for sample in samples):
+        raise ParityError(
+            f"{', '.join(frameworks)} cannot compute {' and '.join(checks)} in {dtype}: nothing to measure"
+        )
+    return samples
 
 
 def draw_picture(samples: Sequence[Sample], dtype: str, path: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from parity.arithmetic import BLOCK, UNIT_ROUNDOFF, Noisy
+from parity.arithmetic import BLOCK, SAME_EXPONENT, UNIT_ROUNDOFF, Noisy, independent
 from parity.compare import NOISE_LIMIT
 
 ROWS = 200
@@ -64,6 +64,18 @@ def test_many_values_in_order_need_the_noise_of_order():
     assert np.sqrt(np.mean(units(values, "float32") ** 2)) > NOISE_LIMIT
 
 
-def test_zeros_and_a_sum_of_zeros_have_no_error():
+def test_values_that_come_again_count_together_and_zeros_do_not_count():
+    rows = np.array([[1.0, 2.0, 0.0, 1.0], [1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 0.0, 0.0]])
+    np.testing.assert_allclose(independent(rows, np.full(3, 1e-6)), [2 * (1 + SAME_EXPONENT) + 1, 4, 0])
+    assert not Noisy(UNIT_ROUNDOFF["float32"], np.random.default_rng(0)).total(np.zeros((2, 3, 4, 5)), (2, 3)).any()
+
+
+def test_another_pass_has_new_errors_of_the_same_deviations():
     ops = Noisy(UNIT_ROUNDOFF["float32"], np.random.default_rng(0))
-    assert not ops.total(np.zeros((2, 3, 4, 5)), (2, 3)).any()
+    x = np.random.default_rng(1).random((20, 100))
+    first = ops.total(x, 1) - x.sum(1, keepdims=True)
+    ops.again()
+    second = ops.total(x, 1) - x.sum(1, keepdims=True)
+    assert len(ops.deviations) == 1
+    assert not np.any(first == second)
+    assert 0.3 < first.std() / second.std() < 3

@@ -5,6 +5,7 @@ import pytest
 
 from parity.calibration import calibrate, draw_picture
 from parity.cases import select
+from parity.cli import main
 from parity.compare import NOISE_LIMIT
 from parity.frameworks import COLUMNS
 from parity.inputs import default_image, read_image
@@ -36,3 +37,21 @@ def test_draws_that_other_models_of_a_sum_misjudge_are_judged(case, seed, check)
     samples = calibrate(select([case]), ["flax"], [check], read_image(default_image()), [seed])
     (sample,) = (sample for sample in samples if sample.mutant is None)
     assert 0 < sample.units < NOISE_LIMIT / 1.5
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        ("torch,paddle --dtype bfloat16", 0, "left out, because they cannot compute forward in bfloat16: paddle"),
+        ("onnx --check gradients", 2, "onnx cannot compute gradients in float32: nothing to measure"),
+        ("paddle --dtype float64", 2, "--dtype must be one of float32, bfloat16, float16, got 'float64'"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(options, code, words, monkeypatch, capsys):
+    command = f"parity calibrate --case SE/default --seeds 1 --framework {options}"
+    monkeypatch.setattr("sys.argv", command.split())
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == code
+    shown = capsys.readouterr()
+    assert words in (shown.err if code else shown.out)

@@ -58,6 +58,8 @@ def run(
         draw_picture(samples, dtype, picture)
     screen = console()
     screen.print(_table(samples))
+    if absent := [name for name in present if name not in {sample.framework for sample in samples}]:
+        screen.print(f"left out, because they cannot compute {' and '.join(checks)} in {dtype}: {', '.join(absent)}")
     honest = [sample.units for sample in samples if sample.mutant is None]
     slips = [sample for sample in samples if sample.mutant is not None]
     alarms = [sample for sample in samples if sample.mutant is None and not sample.units <= NOISE_LIMIT]
