@@ -119,6 +119,7 @@ def test_every_switch_of_torch_takes():
         for allowed, precision in ((True, "tf32"), (False, "ieee")):
             found = door.harden(allow_tf32=allowed)
             assert [value for key, value in found.items() if key.endswith("fp32_precision")] == [precision] * 5
+            assert [value for key, value in found.items() if "reduced_precision" in key] == ["False"] * 2
     finally:
         torch.use_deterministic_algorithms(before)
 

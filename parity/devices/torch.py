@@ -71,17 +71,14 @@ def harden(*, allow_tf32: bool) -> dict[str, str]:
     if not found:
         found["allow_tf32"] = str(allow_tf32)
     # So that half precisions are added up in float32 to the end, which their noise takes for granted.
-    backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
-    backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    for half in ("fp16", "bf16"):
+        name = f"allow_{half}_reduced_precision_reduction"
+        setattr(backends.cuda.matmul, name, False)
+        found[f"cuda.matmul.{name}"] = str(getattr(backends.cuda.matmul, name))
     backends.cudnn.benchmark = False
     backends.cudnn.deterministic = True
     torch.use_deterministic_algorithms(True)
-    return {
-        **found,
-        "cuda.matmul.reduced_precision_reduction": "False",
-        "cudnn.benchmark": "False",
-        "deterministic_algorithms": "True",
-    }
+    return {**found, "cudnn.benchmark": "False", "deterministic_algorithms": "True"}
 
 
 def convolve(x: np.ndarray, w: np.ndarray, cotangent: np.ndarray) -> list[np.ndarray]:
