@@ -100,7 +100,7 @@ def draw_picture(samples: Sequence[Sample], dtype: str, path: Path) -> None:
         name = sample.framework if sample.mutant is None else sample.mutant.name
         groups.setdefault(name, []).append(sample.units)
     figure, axes = pyplot.subplots(figsize=(9, 4.5))
-    largest = max(max(units) for units in groups.values())
+    largest = max([NOISE_LIMIT, *(sample.units for sample in samples if np.isfinite(sample.units))])
     bins = np.geomspace(0.1, 2 * largest, 120).tolist()
     for name, units in groups.items():
         axes.hist(units, bins, label=f"{name} ({min(units):.2g} to {max(units):.2g})", alpha=0.6)

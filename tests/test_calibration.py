@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from parity.calibration import calibrate, draw_picture
+from parity.calibration import Sample, calibrate, draw_picture
 from parity.cases import select
 from parity.cli import main
 from parity.compare import NOISE_LIMIT
@@ -37,6 +37,13 @@ def test_draws_that_other_models_of_a_sum_misjudge_are_judged(case, seed, check)
     samples = calibrate(select([case]), ["flax"], [check], read_image(default_image()), [seed])
     (sample,) = (sample for sample in samples if sample.mutant is None)
     assert 0 < sample.units < NOISE_LIMIT / 1.5
+
+
+def test_a_picture_holds_no_error_at_all_and_one_that_has_no_number(tmp_path):
+    draw_picture(
+        [Sample("torch", "SE/default", 0, None, units, "") for units in (0.0, np.inf)], "float32", tmp_path / "p.png"
+    )
+    assert (tmp_path / "p.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich import box
 from rich.table import Table
@@ -67,7 +68,8 @@ def run(
     planted = Counter(sample.mutant.name for sample in slips if sample.mutant)
     screen.print(
         f"limit {NOISE_LIMIT:g} noise units: {len(alarms)} false alarms in {len(honest)} samples of the true code, "
-        f"at most {max(honest):.3g}; {sum(missed.values())} of {len(slips)} slips missed"
+        f"at most {max(honest):.3g}; slips at least {min((slip.units for slip in slips), default=np.inf):.3g}, "
+        f"{sum(missed.values())} of {len(slips)} missed"
         + "".join(f", {count} of {planted[name]} with {name}" for name, count in missed.items()),
         soft_wrap=True,
     )
