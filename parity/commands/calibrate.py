@@ -4,7 +4,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich import box
 from rich.table import Table
@@ -66,13 +65,14 @@ def run(
     alarms = [sample for sample in samples if sample.mutant is None and not sample.units <= NOISE_LIMIT]
     missed = Counter(sample.mutant.name for sample in slips if sample.mutant and sample.units <= NOISE_LIMIT)
     planted = Counter(sample.mutant.name for sample in slips if sample.mutant)
-    screen.print(
-        f"limit {NOISE_LIMIT:g} noise units: {len(alarms)} false alarms in {len(honest)} samples of the true code, "
-        f"at most {max(honest):.3g}; slips at least {min((slip.units for slip in slips), default=np.inf):.3g}, "
-        f"{sum(missed.values())} of {len(slips)} missed"
-        + "".join(f", {count} of {planted[name]} with {name}" for name, count in missed.items()),
-        soft_wrap=True,
-    )
+    words = f"limit {NOISE_LIMIT:g} noise units: {len(alarms)} false alarms in {len(honest)} samples of the true code, "
+    words += f"at most {max(honest):.3g}"
+    if slips:
+        words += (
+            f"; slips at least {min(slip.units for slip in slips):.3g}, {sum(missed.values())} of {len(slips)} missed"
+        )
+    words += "".join(f", {count} of {planted[name]} with {name}" for name, count in missed.items())
+    screen.print(words, soft_wrap=True)
     for alarm in alarms:
         screen.print(f"{alarm.case}, seed {alarm.seed}, {alarm.framework}: {alarm.why}", style="red", soft_wrap=True)
     wrong = alarms or any(count > MISSES * planted[name] for name, count in missed.items())
