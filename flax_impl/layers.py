@@ -26,7 +26,7 @@ class BatchNorm(nnx.BatchNorm):
     Shape: (n, h, w, c) to the same.
 
     Raises:
-        ValueError: in train mode on one value per channel.
+        ValueError: in train mode on one value per channel, or none.
 
     Ioffe and Szegedy, "Batch Normalization", 2015, https://arxiv.org/abs/1502.03167
     """

@@ -96,18 +96,23 @@ def check_gate(gate: object, slope: object) -> None:
 
 
 def check_input(shape: tuple[int, ...], axes: str, channels: int | None = None) -> None:
-    """Raise ValueError unless `shape` has one side per letter of `axes`, and `channels` at the letter c."""
+    """Raise ValueError unless `shape` has one side per letter of `axes`, `channels` at the letter c, and no empty map.
+
+    A batch may be empty: n is the one side that may be 0.
+    """
     expected = ", ".join(axes)
     if len(shape) != len(axes):
         raise ValueError(f"the input must have {len(axes)} dimensions ({expected}), got shape {tuple(shape)}")
     if channels is not None and shape[axes.index("c")] != channels:
         raise ValueError(f"the input must be ({expected}) with c = {channels}, got shape {tuple(shape)}")
+    if 0 in shape[1:]:
+        raise ValueError(f"the input's maps ({expected[3:]}) must not be empty, got shape {tuple(shape)}")
 
 
 def check_values_per_channel(shape: tuple[int, ...], count: int, name: str) -> None:
-    """Raise ValueError where train-mode batch norm `name` has one value per channel, whose variance is undefined."""
-    if count == 1:
+    """Raise ValueError where train-mode batch norm `name` has one value per channel or none: no variance is defined."""
+    if count < 2:
         raise ValueError(
-            f"{name} got one value per channel, shape {tuple(shape)}, whose variance is undefined: "
-            "train on a batch of at least 2, or use eval()"
+            f"{name} got {'one value' if count else 'no value'} per channel, shape {tuple(shape)}, whose variance is "
+            "undefined: train on a batch of at least 2, or use eval()"
         )

@@ -5,11 +5,11 @@ import numpy as np
 import paddle
 import pytest
 import torch
-from flax import nnx
 
-import flax_impl
 import paddle_impl
 import torch_impl
+from parity import expect, frameworks, get_weights, reference, set_weights
+from parity.cases import Case
 
 BAD_ARGUMENTS = [
     ("SE", (0,), {}, "channels must be an integer of at least 1, got 0"),
@@ -35,6 +35,28 @@ BAD_ARGUMENTS = [
     ("ASPP", (4, 8), {"dropout": float("nan")}, "dropout must be a number in [0, 1), got nan"),
     ("ASPP", (4, 8), {"momentum": "0.1"}, "momentum must be a number in [0, 1], got '0.1'"),
     ("SE_ASPP", (4, 2), {"rates": (1,)}, "channels // reduction = 6 // 16 = 0 must be at least 1"),
+    *(
+        (block, args, {"reduction": 4, **kwargs}, words)
+        for block in ("BasicBlock", "Bottleneck")
+        for args, kwargs, words in (
+            ((0, 4), {}, "channels must be an integer of at least 1, got 0"),
+            ((8.0, 4), {}, "channels must be an integer of at least 1, got 8.0"),
+            ((8, 0), {}, "width must be an integer of at least 1, got 0"),
+            ((8, 4), {"stride": 0}, "stride must be an integer of at least 1, got 0"),
+            ((8, 4), {"stride": -1}, "stride must be an integer of at least 1, got -1"),
+            ((8, 4), {"stride": (2, 1)}, "stride must be an integer of at least 1, got (2, 1)"),
+            ((8, 4), {"dilation": 0}, "dilation must be an integer of at least 1, got 0"),
+            ((8, 4), {"dilation": 1.5}, "dilation must be an integer of at least 1, got 1.5"),
+            ((8, 4), {"first_dilation": 0}, "first_dilation must be an integer of at least 1, got 0"),
+            ((8, 4), {"first_dilation": False}, "first_dilation must be an integer of at least 1, got False"),
+            ((8, 4), {"placement": "after"}, "placement must be one of 'standard', 'pre', 'post', "),
+            ((8, 4), {"attention": "eca"}, "attention must be one of 'se', 'cbam', got 'eca'"),
+            ((8, 4), {"reduction": 0, "attention": None}, "reduction must be an integer of at least 1, got 0"),
+            ((8, 4), {"min_hidden": 0}, "min_hidden must be an integer of at least 1, got 0"),
+            ((8, 4), {"reduction": 32}, "must be at least 1: lower reduction or give hidden"),
+            ((8, 4), {"momentum": 1.5}, "momentum must be a number in [0, 1], got 1.5"),
+        )
+    ),
 ]
 
 MODULES = {
@@ -44,7 +66,12 @@ MODULES = {
     "CBAM": ((16,), {}),
     "ASPP": ((16, 4), {"rates": (2,)}),
     "SE_ASPP": ((16, 8), {"rates": (2,)}),
+    "BasicBlock": ((16, 16), {}),
+    "Bottleneck": ((16, 4), {"stride": 2}),
+    "SEResNet": ((18,), {"in_channels": 16, "width": 8, "reduction": 4, "num_classes": 10}),
 }
+# Those without a batch norm, whose train mode is their eval mode.
+PLAIN = ("SE", "ChannelAttention", "SpatialAttention", "CBAM")
 
 
 @pytest.mark.parametrize(("module", "args", "kwargs", "words"), BAD_ARGUMENTS, ids=lambda value: str(value)[:40])
@@ -70,12 +97,58 @@ def test_the_channels_of_the_input(module):
             call(np.ones([shape[axis] for axis in axes], np.float32))
 
 
+@pytest.mark.parametrize("shape", [(2, 16, 0, 7), (2, 16, 5, 0), (0, 16, 0, 0)])
+@pytest.mark.parametrize("module", MODULES)
+def test_a_map_without_places_is_refused_and_nothing_moves(framework, module, shape):
+    model, weights = with_ones(framework, module)
+    for train in (False, True):
+        with pytest.raises(ValueError, match=r"maps \(.*\) must not be empty, got shape \(\d+, "):
+            framework.forward(model, np.ones(shape, np.float32), train=train)
+    assert all(np.array_equal(array, weights[key]) for key, array in get_weights(model).items())
+
+
+def test_a_map_without_channels_is_refused(framework):
+    with pytest.raises(ValueError, match="must not be empty"):
+        framework.forward(framework.build("SpatialAttention", (), {}), np.ones((2, 0, 5, 7), np.float32), train=False)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_an_empty_batch_gives_an_empty_result_and_no_batch_norm_trains_on_it(framework, module):
+    model, weights = with_ones(framework, module)
+    none = np.ones((0, 16, 5, 7), np.float32)
+    args, kwargs = MODULES[module]
+    shape = (0, *expect.output_shape(Case(module, "", args, (1, *none.shape[1:]), "", kwargs))[1:])
+    assert framework.forward(model, none, train=False).shape == shape
+    if module != "SEResNet":  # its blocks do, and it takes long
+        found = framework.gradients(model, none, np.ones(shape, np.float32), train=module in PLAIN)
+        assert found.pop("input").shape == none.shape
+        assert not any(gradient.any() for gradient in found.values())
+    if module in PLAIN:
+        assert framework.forward(model, none, train=True).shape == shape
+    else:
+        with pytest.raises(
+            ValueError, match=r"got no value per channel, shape \(0, .* batch of at least 2, or use eval"
+        ):
+            framework.forward(model, none, train=True)
+    assert all(np.array_equal(array, weights[key]) for key, array in get_weights(model).items())
+
+
+def with_ones(framework, module):
+    """The module with every weight 1."""
+    args, kwargs = MODULES[module]
+    model = framework.build(module, args, kwargs)
+    shapes = reference.shapes(getattr(reference, module)(*args, **kwargs))
+    weights = {key: np.ones(shape, np.float32) for key, shape in shapes.items()}
+    set_weights(model, weights)
+    return model, weights
+
+
 def calls(module):
     """Each framework's module on a NumPy array in that framework's own order of axes."""
     args, kwargs = MODULES[module]
     in_torch = getattr(torch_impl, module)(*args, **kwargs)
     in_paddle = getattr(paddle_impl, module)(*args, **kwargs)
-    in_flax = getattr(flax_impl, module)(*args, **kwargs, rngs=nnx.Rngs(0))
+    in_flax = frameworks.load("flax").build(module, args, kwargs)
     return [
         (lambda x: in_torch(torch.from_numpy(x)), "nchw"),
         (lambda x: in_paddle(paddle.to_tensor(x)), "nchw"),

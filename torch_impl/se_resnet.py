@@ -32,6 +32,7 @@ class Block(nn.Module):
         return self.se(x) if self.placement == place and self.se is not None else x
 
     def forward(self, x: Tensor) -> Tensor:
+        check_input(x.shape, "nchw", self.channels)
         y = self.attend(self.branch(self.attend(x, "pre")), "standard")
         shortcut = self.attend(x, "identity")
         if self.downsample is not None:
@@ -60,7 +61,8 @@ class BasicBlock(Block):
     Shape: (n, c, h, w) to (n, o, p, q), where o = expansion * width, p = ceil(h / stride) and q = ceil(w / stride).
 
     Raises:
-        ValueError: for an argument out of range; in train mode for one value per channel.
+        ValueError: for an argument out of range, an input of another rank or width; in train mode for one value per
+            channel.
 
     He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", 2015, https://arxiv.org/abs/1512.03385
     """
@@ -81,8 +83,11 @@ class BasicBlock(Block):
         name: str = "BasicBlock",
     ) -> None:
         super().__init__()
+        channels, width = check_size("channels", channels), check_size("width", width)
+        stride, dilation = check_size("stride", stride), check_size("dilation", dilation)
+        first_dilation = dilation if first_dilation is None else check_size("first_dilation", first_dilation)
         out_channels = self.expansion * width
-        first_dilation = first_dilation or dilation
+        self.channels = channels
         self.placement = check_choice("placement", placement, PLACEMENTS)
         self.conv1 = conv2d(channels, width, 3, stride=stride, dilation=first_dilation, bias=False)
         self.bn1 = BatchNorm(width, momentum=momentum, name=f"{name}.bn1")
@@ -135,8 +140,11 @@ class Bottleneck(Block):
         name: str = "Bottleneck",
     ) -> None:
         super().__init__()
+        channels, width = check_size("channels", channels), check_size("width", width)
+        stride, dilation = check_size("stride", stride), check_size("dilation", dilation)
+        first_dilation = dilation if first_dilation is None else check_size("first_dilation", first_dilation)
         out_channels = self.expansion * width
-        first_dilation = first_dilation or dilation
+        self.channels = channels
         self.placement = check_choice("placement", placement, PLACEMENTS)
         self.conv1 = conv2d(channels, width, 1, bias=False)
         self.bn1 = BatchNorm(width, momentum=momentum, name=f"{name}.bn1")
@@ -274,13 +282,12 @@ def build_attention(
     attention: str | None, channels: int, *, reduction: int, min_hidden: int | None
 ) -> SE | CBAM | None:
     """The attention of that name over `channels`, or None."""
+    reduction = check_size("reduction", reduction)
+    hidden = None if min_hidden is None else max(check_size("min_hidden", min_hidden), channels // reduction)
     if attention is None:
         return None
     module = SE if check_choice("attention", attention, ATTENTIONS) == "se" else CBAM
-    if min_hidden is None:
-        return module(channels, reduction=reduction)
-    hidden = max(check_size("min_hidden", min_hidden), channels // check_size("reduction", reduction))
-    return module(channels, hidden=hidden)
+    return module(channels, reduction=reduction, hidden=hidden)
 
 
 def build_downsample(channels: int, out_channels: int, *, stride: int, momentum: float, name: str) -> Sequential | None:
