@@ -22,8 +22,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from parity.files import write
-from parity.files.contents import outgoing
+from parity.weights.files import write
+from parity.weights.files.contents import outgoing
 
 MIB = 1 << 20
 

@@ -28,12 +28,12 @@ from rich.table import Table
 from safetensors.numpy import load_file, save_file
 from sklearn.datasets import load_digits
 
-from parity import reference
-from parity.cases import Case
-from parity.compare import NOISE_UNITS, judge
-from parity.expect import expect_forward
-from parity.inputs import draw_weights
-from parity.layout import FRAMEWORKS
+from parity.catalogue.cases import Case
+from parity.catalogue.inputs import draw_weights
+from parity.frameworks.layout import FRAMEWORKS
+from parity.reference import modules as reference
+from parity.verdict.expect import expect_forward
+from parity.verdict.judge import NOISE_UNITS, judge
 
 HERE = Path(__file__).parent
 DEPTH = 18

@@ -16,7 +16,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from parity import frameworks, get_weights, set_weights
-from parity.layout import relayout
+from parity.frameworks.layout import relayout
 
 
 def main(name: str, folder: Path) -> None:

@@ -7,7 +7,7 @@ import tempfile
 os.environ["JAX_ENABLE_X64"] = "1"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
-# What JAX has compiled for one test's process the next one finds; `parity.switches` sets the rest.
+# What JAX has compiled for one test's process the next one finds; `parity.frameworks.switches` sets the rest.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="parity-tests-")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
@@ -17,7 +17,7 @@ from types import ModuleType
 import pytest
 
 from parity import frameworks
-from parity.layout import FRAMEWORKS
+from parity.frameworks.layout import FRAMEWORKS
 
 
 @pytest.fixture(params=FRAMEWORKS)

@@ -9,7 +9,7 @@ import paddle
 import torch
 from flax import nnx
 
-from parity.layout import convert, relayout
+from parity.frameworks.layout import convert, relayout
 
 
 def torch_gradients(model: Any, x: np.ndarray, cotangent: np.ndarray) -> dict[str, np.ndarray]:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from parity.arithmetic import BLOCK, SAME_EXPONENT, UNIT_ROUNDOFF, Noisy, independent
-from parity.compare import NOISE_LIMIT
+from parity.reference.arithmetic import BLOCK, SAME_EXPONENT, UNIT_ROUNDOFF, Noisy, independent
+from parity.verdict.judge import NOISE_LIMIT
 
 ROWS = 200
 COUNT = 442

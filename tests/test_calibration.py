@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from parity.calibration import Sample, calibrate, draw_picture
-from parity.cases import select
-from parity.cli import main
-from parity.compare import NOISE_LIMIT
+from parity.catalogue.cases import select
+from parity.catalogue.inputs import default_image, read_image
+from parity.cli.app import main
 from parity.frameworks import COLUMNS
-from parity.inputs import default_image, read_image
+from parity.runs.calibration import Sample, calibrate, draw_picture
+from parity.verdict.judge import NOISE_LIMIT
 
 
 @pytest.mark.parametrize("check", ["forward", "gradients"])

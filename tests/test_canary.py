@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from test_cli import ROOT, parity
 
-from parity import canary, devices
-from parity.layout import FRAMEWORKS
+from parity.frameworks import devices
+from parity.frameworks.layout import FRAMEWORKS
+from parity.workers import precision_probe as canary
 
 LOWERED = Path(__file__).parent / "lowered"
 

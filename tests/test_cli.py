@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from parity.cases import CASES
-from parity.cli import app
+from parity.catalogue.cases import CASES
+from parity.cli.app import app
 
 ROOT = Path(__file__).parent.parent
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from parity.compare import NOISE_LIMIT, RELATIVE_LIMIT, Noise, judge, judge_drift, noise_units
+from parity.verdict.judge import NOISE_LIMIT, RELATIVE_LIMIT, Noise, judge, judge_drift, noise_units
 
 
 def example(dtype, size=60):

@@ -6,16 +6,18 @@ import os
 import pytest
 from test_cli import ROOT, parity
 
-from parity import devices, switches
 from parity.errors import ParityError
-from parity.layout import FRAMEWORKS
+from parity.frameworks import devices, switches
+from parity.frameworks.layout import FRAMEWORKS
 
 SEEN = ["cuda:0", "cuda:1", "cpu"]
 
 
 def started_with(code, folder):
     """An environment in which every worker runs `code` before anything else."""
-    (folder / "sitecustomize.py").write_text(f"import os, sys\nif 'parity.worker' in sys.orig_argv:\n    {code}\n")
+    (folder / "sitecustomize.py").write_text(
+        f"import os, sys\nif 'parity.workers.worker' in sys.orig_argv:\n    {code}\n"
+    )
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
 
 

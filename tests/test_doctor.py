@@ -7,8 +7,8 @@ import numpy as np
 from test_cli import ROOT, parity
 
 from parity.frameworks import COLUMNS
-from parity.layout import FRAMEWORKS
-from parity.repeat import unequal
+from parity.frameworks.layout import FRAMEWORKS
+from parity.verdict.determinism import unequal
 
 
 def test_the_doctor_says_what_each_framework_runs_on():
@@ -47,7 +47,7 @@ def test_what_changes_from_run_to_run_is_named(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
         "from pathlib import Path\n"
-        "if 'parity.worker' in sys.orig_argv:\n"
+        "if 'parity.workers.worker' in sys.orig_argv:\n"
         "    import torch\n"
         "    plain, folder = torch.nn.functional.sigmoid, Path(__file__).parent\n"
         "    slip = 1e-6 * len(list(folder.glob('*.started')))\n"

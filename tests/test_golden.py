@@ -11,8 +11,9 @@ import paddle
 import pytest
 from golden_vectors import FOLDER, GOLDEN, canonical, read
 
-from parity import get_weights, reference, set_weights
-from parity.arithmetic import Exact
+from parity import get_weights, set_weights
+from parity.reference import modules as reference
+from parity.reference.arithmetic import Exact
 
 GOLDEN_IDS = [golden.file for golden in GOLDEN]
 

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 from golden_vectors import GOLDEN, canonical, read
 
-from parity import reference, set_weights
-from parity.arithmetic import Exact
-from parity.cases import CASES, select
-from parity.compare import judge
+from parity import set_weights
+from parity.catalogue.cases import CASES, select
+from parity.catalogue.inputs import default_image, read_image
 from parity.errors import ParityError
-from parity.expect import check_witness, expect
-from parity.inputs import default_image, read_image
-from parity.layout import convert
-from parity.run import draw
+from parity.frameworks.layout import convert
+from parity.reference import modules as reference
+from parity.reference.arithmetic import Exact
+from parity.runs.run import draw
+from parity.verdict.expect import check_witness, expect
+from parity.verdict.judge import judge
 
 IMAGE = read_image(default_image())
 SMALL = [case for case in CASES if not case.heavy and np.prod(case.shape) < 8000 and case.module != "SEResNet"]

@@ -42,7 +42,9 @@ print(sorted(name for name in {others} if sys.modules.get(name) is not None))
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["parity", "parity.cli", "parity.run", "parity.reference", "parity.worker"])
+@pytest.mark.parametrize(
+    "module", ["parity", "parity.cli", "parity.runs.run", "parity.reference.modules", "parity.workers.worker"]
+)
 def test_parity_imports_no_framework(module):
     done = run(f"import sys, {module}; print(sorted({FRAMEWORKS!r} & set(sys.modules)))", ROOT)
     assert done.stdout.strip() == "[]", done.stderr

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from test_cli import ROOT, parity
 
-from parity import environments, interpreters
 from parity.errors import ParityError
 from parity.frameworks import COLUMNS
-from parity.layout import FRAMEWORKS
+from parity.frameworks.layout import FRAMEWORKS
+from parity.workers import environments, interpreters
 
 OWN = {"torch": ("torch", "functorch"), "paddle": ("paddle",), "flax": ("jax", "flax", "optax", "orbax")}
 PARENTS_OWN = ("typer", "matplotlib", "pytest", "_pytest", "hypothesis")
@@ -50,7 +50,9 @@ def pythons(tmp_path_factory):
 
 def started_with(code, folder):
     """A folder for the path under which each worker runs `code`, which knows the worker's `framework`."""
-    text = f"import os, sys\nif 'parity.worker' in sys.orig_argv:\n    framework = sys.orig_argv[-2]\n    {code}\n"
+    text = (
+        f"import os, sys\nif 'parity.workers.worker' in sys.orig_argv:\n    framework = sys.orig_argv[-2]\n    {code}\n"
+    )
     (folder / "sitecustomize.py").write_text(text)
     return folder
 
@@ -129,7 +131,7 @@ def test_an_interpreter_without_the_framework_is_exit_2(pythons):
 
 def test_the_worker_needs_nothing_that_only_the_parent_needs():
     code = (
-        "import sys; sys.modules['ml_dtypes'] = None; import parity.worker, parity.canary, parity.devices; print(sorted("
+        "import sys; sys.modules['ml_dtypes'] = None; import parity.workers.worker, parity.workers.precision_probe, parity.frameworks.devices; print(sorted("
         "{'typer', 'click', 'rich', 'matplotlib', 'PIL', 'torch', 'paddle', 'jax'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -186,7 +188,7 @@ def test_environments_are_made_by_the_commands_shown_and_named_in_a_file(tmp_pat
     environments.make(todo, shown.append)
     assert shown == todo
     path = environments.write_config(tmp_path, ["torch"], "cpu")
-    from parity import config
+    from parity.workers import config
 
     assert config.read(path).python == {"torch": str(tmp_path / "torch" / "bin" / "python")}
     with pytest.raises(ParityError, match="ended with code"):

@@ -14,7 +14,8 @@ import paddle_impl
 import paddle_impl.layers
 import torch_impl
 import torch_impl.layers
-from parity import get_weights, reference, set_weights
+from parity import get_weights, set_weights
+from parity.reference import modules as reference
 
 
 def norm_of(framework, **kwargs):

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from parity import ParityError, load, networks, reference, save
-from parity.reference import shapes
+from parity import ParityError, load, save
+from parity.reference import modules as reference
+from parity.reference.modules import shapes
+from parity.weights import networks
 
 
 def weights_of(depth, **options):

@@ -6,14 +6,15 @@ import onnxruntime
 import pytest
 from safetensors.numpy import save_file
 
-from parity import cases, get_weights, set_weights
-from parity.cli import main
-from parity.compare import judge
-from parity.expect import build, expect_forward
-from parity.export import parse_call, to_onnx
+from parity import get_weights, set_weights
+from parity.catalogue import cases
+from parity.catalogue.inputs import draw_input, draw_weights
+from parity.cli.app import main
 from parity.frameworks import load
-from parity.inputs import draw_input, draw_weights
-from parity.reference import shapes
+from parity.reference.modules import shapes
+from parity.verdict.expect import build, expect_forward
+from parity.verdict.judge import judge
+from parity.weights.export import parse_call, to_onnx
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (80, 80, 3), np.uint8)
 PLAIN = {"Add", "Clip", "Concat", "Constant", "Conv", "Expand", "Flatten", "Gemm", "Identity", "MatMul", "Mul", "Pad"}

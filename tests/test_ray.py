@@ -12,7 +12,7 @@ LOSS = """
 import os, signal, sys
 from pathlib import Path
 marker = Path(os.environ.get("PARITY_LOSS", "/dev/null"))
-if "parity.worker" in sys.orig_argv and not marker.exists():
+if "parity.workers.worker" in sys.orig_argv and not marker.exists():
     marker.write_text(str(os.getppid()))
     os.kill(os.getppid(), signal.SIGKILL)
     os._exit(1)

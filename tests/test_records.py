@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from test_cli import parity
 
-from parity import records
 from parity.errors import ParityError
+from parity.runs import record_file as records
 
 CASES = "SE/1x1,CBAM/1x1"
 

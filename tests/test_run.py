@@ -12,13 +12,13 @@ from PIL import Image
 import flax_impl
 import paddle_impl
 import torch_impl
-from parity import reference, switches
-from parity.cases import CASES, INPUTS, select
+from parity.catalogue.cases import CASES, INPUTS, select
+from parity.catalogue.inputs import crops, default_image, draw_input, draw_weights, read_image
 from parity.errors import ParityError
-from parity.frameworks import flax
-from parity.inputs import crops, default_image, draw_input, draw_weights, read_image
-from parity.layout import FRAMEWORKS
-from parity.run import run
+from parity.frameworks import flax, switches
+from parity.frameworks.layout import FRAMEWORKS
+from parity.reference import modules as reference
+from parity.runs.run import run
 
 DTYPES = ("float64", "float32")
 

@@ -15,9 +15,11 @@ from gradients import GRADIENTS
 import flax_impl.layers
 import paddle_impl.layers
 import torch_impl.layers
-from parity import cases, reference, set_weights
-from parity.arithmetic import Exact
-from parity.weights import get_weights
+from parity import set_weights
+from parity.catalogue import cases
+from parity.reference import modules as reference
+from parity.reference.arithmetic import Exact
+from parity.weights.models import get_weights
 
 BLOCKS = [golden for golden in GOLDEN if golden.module == "BasicBlock"]
 

@@ -10,11 +10,12 @@ import torch
 from flax import nnx
 
 import paddle_impl.layers
-from parity import get_weights, reference, set_weights
-from parity.cases import CASES
-from parity.compare import NOISE_LIMIT, judge
-from parity.expect import build, expect_forward
-from parity.inputs import default_image, draw_input, draw_weights, read_image
+from parity import get_weights, set_weights
+from parity.catalogue.cases import CASES
+from parity.catalogue.inputs import default_image, draw_input, draw_weights, read_image
+from parity.reference import modules as reference
+from parity.verdict.expect import build, expect_forward
+from parity.verdict.judge import NOISE_LIMIT, judge
 
 BY_NAME = {case.name: case for case in CASES}
 IMAGE = read_image(default_image())

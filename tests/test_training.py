@@ -5,19 +5,20 @@ import pytest
 
 import flax_impl
 from flax_impl.se_resnet import PLACEMENTS
-from parity import compare, set_weights
-from parity.cases import CASES, select
-from parity.expect import expect
+from parity import set_weights
+from parity.catalogue.cases import CASES, select
+from parity.catalogue.inputs import default_image, read_image
+from parity.catalogue.mutants import MUTANTS
+from parity.catalogue.tasks import FORMS, Task, plan
+from parity.catalogue.training import OPTIMIZERS, RECIPES, recipes_of
+from parity.catalogue.unsupported import UNSUPPORTED, is_unsupported
 from parity.frameworks import flax
-from parity.hunt import hunt
-from parity.inputs import default_image, read_image
-from parity.layout import FRAMEWORKS, convert
-from parity.mutants import MUTANTS
-from parity.mutation import read_mutated, source_file
-from parity.run import draw, run
-from parity.tasks import FORMS, Task, plan
-from parity.training import OPTIMIZERS, RECIPES, recipes_of
-from parity.unsupported import UNSUPPORTED, is_unsupported
+from parity.frameworks.layout import FRAMEWORKS, convert
+from parity.runs.mutation_test import hunt
+from parity.runs.run import draw, run
+from parity.verdict import judge as compare
+from parity.verdict.expect import expect
+from parity.workers.mutation import read_mutated, source_file
 
 IMAGE = read_image(default_image())
 

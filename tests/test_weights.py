@@ -12,8 +12,8 @@ from flax import nnx
 
 import torch_impl
 from parity import ParityError, convert, get_weights, relayout, set_weights
-from parity.layout import FRAMEWORKS
-from parity.reference import SE_ASPP, shapes
+from parity.frameworks.layout import FRAMEWORKS
+from parity.reference.modules import SE_ASPP, shapes
 
 DTYPES = [np.dtype(name) for name in ("float16", "float32", "float64")] + [np.dtype(ml_dtypes.bfloat16)]
 FLOAT32 = np.dtype(np.float32)

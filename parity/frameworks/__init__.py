@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import ParityError
-from ..layout import FRAMEWORKS
+from .layout import FRAMEWORKS
 
 # What `parity run` compares. ONNX Runtime runs what torch_impl exports: it is a column of the table and no framework of
 # weights, so `layout` and `of` do not know it.

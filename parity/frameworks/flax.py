@@ -18,7 +18,7 @@ from flax import nnx
 import flax_impl
 
 from ..errors import ParityError
-from ..layout import relayout
+from .layout import relayout
 
 NAME = "flax"
 Trainer = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 from torch import nn
 
-from ..export import to_onnx
+from ..weights.export import to_onnx
 from . import torch as source
 
 NAME = "onnx"

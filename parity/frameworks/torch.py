@@ -13,7 +13,7 @@ import torch_impl
 NAME = "torch"
 Trainer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 THREADS = 1
-# Where models and inputs are put; `parity.devices` sets it.
+# Where models and inputs are put; `parity.frameworks.devices` sets it.
 DEVICE = torch.device("cpu")
 KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("convolution", (nn.Conv1d, nn.Conv2d, nn.Conv3d)),

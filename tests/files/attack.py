@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import parity
-from parity.files import open_file
-from parity.files.transfer import plan
+from parity.weights.files import open_file
+from parity.weights.files.transfer import plan
 
 
 def attempt(path: Path, out: Path) -> dict[str, object]:

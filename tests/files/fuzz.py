@@ -17,8 +17,8 @@ from crafted import ARCHIVES, HEADERS, MESSAGES, PICKLES, TENSORS, write_pt
 
 import parity
 from parity.errors import ParityError
-from parity.files import open_file
-from parity.files.transfer import plan
+from parity.weights.files import open_file
+from parity.weights.files.transfer import plan
 
 WEIGHTS = {
     "a.conv.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4, 1),

@@ -13,9 +13,9 @@ from hard import names
 from typer.testing import CliRunner
 
 import parity
-from parity.cli import app
+from parity.cli.app import app
 from parity.errors import ParityError
-from parity.files import atomic
+from parity.weights.files import atomic
 
 HERE = Path(__file__).parent
 SUFFIXES = [".safetensors", ".npz", ".pt", ".pdparams", ".msgpack", ".orbax"]
@@ -87,9 +87,9 @@ def test_an_exception_at_any_point(suffix: str, exists: bool, tmp_path: Path) ->
     framework = FRAMEWORK.get(suffix, "torch")
     good = {f"{i}.{leaf}": np.ones((2, 2, 1, 1), np.float32) for i in range(3)}
     overflowing = {**good, f"3.{leaf}": np.full((2, 2, 1, 1), 1e30, np.float32)}
-    arrays = parity.files.outgoing(overflowing, np.dtype(np.float16))
+    arrays = parity.weights.files.outgoing(overflowing, np.dtype(np.float16))
     with pytest.raises(ParityError, match=r"float16 cannot hold 1e\+30"):
-        parity.files.write(target, arrays, framework, {}, force=True)
+        parity.weights.files.write(target, arrays, framework, {}, force=True)
     if exists:
         assert_untouched(target)
     assert names(tmp_path) == ([target.name] if exists else [])

@@ -11,9 +11,9 @@ from loaders import save_state
 from typer.testing import CliRunner
 
 import parity
-from parity import dialects
-from parity.cli import app
+from parity.cli.app import app
 from parity.errors import ParityError
+from parity.weights import dialects
 
 SUFFIX = {"torch": ".pth", "paddle": ".pdparams"}
 # Which system each golden file is of; those whose names are ours need no translation.
@@ -76,7 +76,7 @@ def test_from_their_names_and_back(golden: Golden, tmp_path: Path) -> None:
     ours, again = tmp_path / "ours.msgpack", tmp_path / f"again{path.suffix}"
     convert(path, ours)
     convert(ours, again, "--dialect", NAMES[golden.file])
-    before, after = parity.files.read(path), parity.files.read(again)
+    before, after = parity.weights.files.read(path), parity.weights.files.read(again)
     # A counter of the golden files is an array of one value, and stays one.
     assert_same(after.arrays, {key: np.array(array, order="C") for key, array in before.arrays.items()})
 
@@ -95,7 +95,7 @@ def test_inside_a_larger_model(golden: Golden, tmp_path: Path) -> None:
     convert(path, tmp_path / "ours.npz", "--prefix", "head.0.", "--to", "linen")
     assert_same(parity.load(tmp_path / "ours.npz").weights, expected)
     convert(tmp_path / "ours.npz", tmp_path / f"x{path.suffix}", "--dialect", NAMES[golden.file], "--prefix", "head.0")
-    written = parity.files.read(tmp_path / f"x{path.suffix}").arrays
+    written = parity.weights.files.read(tmp_path / f"x{path.suffix}").arrays
     assert_same(written, {key: np.array(array, order="C") for key, array in state.items()})
     with pytest.raises(ParityError, match=r"no key begins with 'tail\.'; they begin with"):
         parity.load(path, prefix="tail")
@@ -141,7 +141,7 @@ def test_a_bias_that_their_side_lacks_goes_out_only_as_zero(tmp_path: Path) -> N
     _, weights = theirs(golden, tmp_path)
     parity.save(weights, tmp_path / "ours.npz")
     convert(tmp_path / "ours.npz", tmp_path / "x.pdparams", "--dialect", "paddleseg")
-    assert "global_avg_pool.1._conv.bias" not in parity.files.read(tmp_path / "x.pdparams").arrays
+    assert "global_avg_pool.1._conv.bias" not in parity.weights.files.read(tmp_path / "x.pdparams").arrays
     for value, name in ((0.5, "half"), (np.nan, "nan")):
         weights["pool.conv.bias"][3] = value
         parity.save(weights, tmp_path / f"{name}.npz")
@@ -194,6 +194,6 @@ def test_a_dialect_of_ones_own(text: str, message: str | None, tmp_path: Path) -
             convert(*arguments)
         return
     convert(*arguments)
-    arrays = parity.files.read(tmp_path / "theirs.pdparams").arrays
+    arrays = parity.weights.files.read(tmp_path / "theirs.pdparams").arrays
     assert {key: array.shape for key, array in arrays.items()} == {"squeeze.weight": (8, 2), "excite.weight": (2, 8)}
     assert_same(parity.load(tmp_path / "theirs.pdparams", dialect=str(rules)).weights, weights)

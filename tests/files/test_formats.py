@@ -17,9 +17,9 @@ from orbax import checkpoint
 from typer.testing import CliRunner
 
 import parity
-from parity.cli import app
-from parity.files import FORMATS, contents
-from parity.layout import COUNTER
+from parity.cli.app import app
+from parity.frameworks.layout import COUNTER
+from parity.weights.files import FORMATS, contents
 
 KINDS = [(format_.suffixes[0], framework) for format_ in FORMATS for framework in format_.frameworks]
 KIND_IDS = [f"{suffix[1:]}-{framework}" for suffix, framework in KINDS]
@@ -150,7 +150,7 @@ def test_linen_trees(module, args, kwargs, suffix: str, tmp_path: Path) -> None:
     written = parity.load(tmp_path / f"x{suffix}")
     assert written.framework == "linen"
     assert_same(written.weights, weights)
-    flat = parity.files.read(tmp_path / f"x{suffix}").arrays
+    flat = parity.weights.files.read(tmp_path / f"x{suffix}").arrays
     own = {".".join(map(str, path)): leaf for path, leaf in flatten(variables)}
     assert {key: array.shape for key, array in flat.items()} == {key: array.shape for key, array in own.items()}
     (tmp_path / "own.msgpack").write_bytes(serialization.to_bytes(variables))

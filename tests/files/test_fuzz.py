@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parity.errors import ParityError
-from parity.files.orbax import read as read_orbax
-from parity.files.unpickle import NUMPY, Window, unpickle
+from parity.weights.files.orbax import read as read_orbax
+from parity.weights.files.unpickle import NUMPY, Window, unpickle
 
 settings.register_profile("files", deadline=None, suppress_health_check=list(HealthCheck))
 FILES = settings(settings.get_profile("files"), max_examples=200)
@@ -75,7 +75,7 @@ def test_any_pickle(program: list[bytes]) -> None:
 def test_damaged_orbax(tmp_path: Path) -> None:
     import parity
 
-    parity.save({"a.conv.weight": parity.files.np.ones((2, 3, 1, 1))}, tmp_path / "x.orbax")
+    parity.save({"a.conv.weight": parity.weights.files.np.ones((2, 3, 1, 1))}, tmp_path / "x.orbax")
     choose = random.Random(0)
     files = [path for path in sorted((tmp_path / "x.orbax").rglob("*")) if path.is_file() and path.stat().st_size]
     for _ in range(40):
@@ -83,6 +83,6 @@ def test_damaged_orbax(tmp_path: Path) -> None:
         good = path.read_bytes()
         path.write_bytes(damage(good, [good], choose))
         with contextlib.suppress(ParityError):
-            parity.files.read(tmp_path / "x.orbax")
+            parity.weights.files.read(tmp_path / "x.orbax")
         path.write_bytes(good)
     assert read_orbax(tmp_path / "x.orbax").arrays.keys() == {"a.conv.kernel"}

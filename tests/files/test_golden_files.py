@@ -8,7 +8,7 @@ from golden_vectors import GOLDEN, Golden, read
 from loaders import LOAD, build, call, save_state
 from typer.testing import CliRunner
 
-from parity.cli import app
+from parity.cli.app import app
 
 SUFFIX = {"torch": ".pth", "paddle": ".pdparams"}
 TARGET = {"torch": "model.pth", "paddle": "model.pdparams", "flax": "model.msgpack"}

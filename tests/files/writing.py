@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 import parity
-from parity.files import write
-from parity.files.contents import outgoing
+from parity.weights.files import write
+from parity.weights.files.contents import outgoing
 
 if __name__ == "__main__":
     target, mebibytes = Path(sys.argv[1]), int(sys.argv[2])

@@ -41,5 +41,5 @@ def lower(framework, precision, when, op):
 
 
 wanted = os.environ.get("PARITY_LOWER", "").split(":")
-if "parity.worker" in sys.orig_argv and wanted[0] in sys.orig_argv:
+if "parity.workers.worker" in sys.orig_argv and wanted[0] in sys.orig_argv:
     lower(*wanted)

@@ -1,0 +1,1 @@
+"""Data: the cases, what is drawn for them, and the mutants."""

@@ -1,0 +1,104 @@
+"""What can be computed of a case: a check, in a mode, a precision and a form of execution."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from ..reference.arithmetic import BLOCK
+from . import training
+from .cases import Case
+
+CHECKS = ("forward", "gradients", "training")
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+# How a framework executes, and the framework that can; eager is each one's own way, an operation at a time.
+FORMS = {
+    "eager": ("torch", "paddle", "flax"),
+    "torch.compile": ("torch",),
+    "torch.export": ("torch",),
+    "channels-last": ("torch",),
+    "paddle.jit.to_static": ("paddle",),
+    "nnx.jit": ("flax",),
+}
+COMPILED = (
+    "SE/default",
+    "ChannelAttention/bias",
+    "SpatialAttention/norm",
+    "CBAM/options",
+    "ASPP/one-rate",
+    "SE_ASPP/options",
+    "BasicBlock/cbam",
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One group of arrays to compute and to judge together."""
+
+    check: str
+    mode: str
+    dtype: str
+    form: str = "eager"
+
+    @property
+    def key(self) -> str:
+        """What tells it from the other tasks of its case."""
+        return f"{self.dtype}|{self.title}"
+
+    @property
+    def title(self) -> str:
+        """The check as people read it."""
+        return f"{self.check} {self.mode}" + (f" {self.form}" if self.form != "eager" else "")
+
+
+def plan(
+    case: Case, checks: Collection[str], dtypes: Collection[str], forms: Sequence[str], framework: str
+) -> list[Task]:
+    """The tasks of a case in a framework, by precision, check and mode; an ONNX graph knows float32 and eval alone."""
+    if framework == "onnx":
+        wanted = "forward" in checks and "float32" in dtypes and "eval" in case.modes and "eager" in forms
+        return [Task("forward", "eval", "float32")] if wanted else []
+    tasks = []
+    for dtype in dtypes:
+        for check in checks:
+            if check == "training":
+                tasks += plan_training(case, dtype)
+            else:
+                tasks += [
+                    Task(check, mode, dtype, form)
+                    for form in forms
+                    if framework in FORMS[form]
+                    for mode in case.modes
+                    if is_formed(case, check, mode, form)
+                ]
+    return tasks
+
+
+def is_formed(case: Case, check: str, mode: str, form: str) -> bool:
+    """Whether a form has this to show; what takes long to compile runs on one case of each module."""
+    if form == "torch.export" and (check, mode) != ("forward", "eval"):
+        return False  # an exported program is for inference
+    return form in ("eager", "channels-last") or case.name in COMPILED
+
+
+def adds_in_order(case: Case, dtype: str, form: str) -> bool:
+    """Whether kernels of this form add more than a block of a channel's values one after another: see `Noisy`.
+
+    In float64 what counts is the function, and half precision is added in float32.
+    """
+    n, _, h, w = case.shape
+    return form == "channels-last" and dtype == "float32" and n * h * w > BLOCK
+
+
+def is_trained(case: Case) -> bool:
+    """Whether the case is one of the few that are trained."""
+    return bool(training.recipes_of(case))
+
+
+def plan_training(case: Case, dtype: str) -> list[Task]:
+    """One task for each optimizer and loss; in float32 also the same steps each begun at the reference's weights.
+
+    Training in half precision needs float32 master weights, which each framework keeps its own way: it is not compared.
+    """
+    if not is_trained(case) or dtype not in ("float64", "float32"):
+        return []
+    checks = ("training",) if dtype == "float64" else ("training", "steps")
+    return [Task(check, recipe, dtype) for check in checks for recipe in training.recipes_of(case)]

@@ -1,0 +1,100 @@
+"""`parity calibrate`."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from ..catalogue import cases as catalogue
+from ..catalogue.inputs import default_image, read_image
+from ..catalogue.tasks import CHECKS, COMPILED, DTYPES
+from ..runs.calibration import Sample, calibrate, draw_picture
+from ..verdict.judge import NOISE_LIMIT
+from .options import check_writable, choose, choose_frameworks, split
+from .run import console, progress
+
+# A slip's effect hangs on the weights that are drawn: with a large variance, epsilon hardly counts.
+MISSES = 0.02
+
+
+def run(
+    seeds: Annotated[int, typer.Option(min=1, help="How many, for each case.")] = 20,
+    case: Annotated[list[str] | None, typer.Option(help="A case or glob; one of each module if left out.")] = None,
+    framework: Annotated[list[str] | None, typer.Option(help="torch, paddle or flax; repeatable, or a,b.")] = None,
+    check: Annotated[list[str] | None, typer.Option(help="forward or gradients; repeatable, or a,b.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    picture: Annotated[Path | None, typer.Option(help="Draw the distributions to this PNG file.")] = None,
+) -> None:
+    """Measure many seeds in a precision, and the slips that only it shows, and show where the limit lies between.
+
+    Exit code 0: the true code is within the limit every time, and each slip beyond it but for a fiftieth of the seeds;
+    1: not so; 2: it could not run.
+
+    \b
+    parity calibrate --seeds 200 --picture calibration.png
+    parity calibrate --check forward,gradients --dtype bfloat16
+    """
+    present, _ = choose_frameworks(split(framework))
+    checks = choose(split(check) or CHECKS[:1], CHECKS[:2], "--check")
+    choose([dtype], DTYPES[1:], "--dtype")
+    chosen = catalogue.select(split(case) or COMPILED)
+    check_writable(picture)
+    with progress() as bar:
+        task = bar.add_task("measuring", total=None)
+        samples = calibrate(
+            chosen,
+            present,
+            checks,
+            read_image(default_image()),
+            range(seeds),
+            dtype=dtype,
+            advance=lambda: bar.advance(task),
+        )
+    if picture is not None:
+        draw_picture(samples, dtype, picture)
+    screen = console()
+    screen.print(_table(samples))
+    if absent := [name for name in present if name not in {sample.framework for sample in samples}]:
+        screen.print(f"left out, because they cannot compute {' and '.join(checks)} in {dtype}: {', '.join(absent)}")
+    honest = [sample.units for sample in samples if sample.mutant is None]
+    slips = [sample for sample in samples if sample.mutant is not None]
+    alarms = [sample for sample in samples if sample.mutant is None and not sample.units <= NOISE_LIMIT]
+    missed = Counter(sample.mutant.name for sample in slips if sample.mutant and sample.units <= NOISE_LIMIT)
+    planted = Counter(sample.mutant.name for sample in slips if sample.mutant)
+    words = f"limit {NOISE_LIMIT:g} noise units: {len(alarms)} false alarms in {len(honest)} samples of the true code, "
+    words += f"at most {max(honest):.3g}"
+    if slips:
+        words += (
+            f"; slips at least {min(slip.units for slip in slips):.3g}, {sum(missed.values())} of {len(slips)} missed"
+        )
+    words += "".join(f", {count} of {planted[name]} with {name}" for name, count in missed.items())
+    screen.print(words, soft_wrap=True)
+    for alarm in alarms:
+        screen.print(f"{alarm.case}, seed {alarm.seed}, {alarm.framework}: {alarm.why}", style="red", soft_wrap=True)
+    wrong = alarms or any(count > MISSES * planted[name] for name, count in missed.items())
+    raise typer.Exit(1 if wrong else 0)
+
+
+def _table(samples: list[Sample]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("code", "case", "framework", "samples", "least", "median", "most"):
+        table.add_column(column, justify="left" if column in ("code", "case", "framework") else "right", no_wrap=True)
+    groups: dict[tuple[str, str, str], list[float]] = {}
+    for sample in samples:
+        code = sample.mutant.name if sample.mutant else "true"
+        groups.setdefault((code, sample.case, sample.framework), []).append(sample.units)
+    for (code, case, framework), units in groups.items():
+        ordered = sorted(units)
+        right = ordered[-1] <= NOISE_LIMIT if code == "true" else ordered[0] > NOISE_LIMIT
+        numbers = [_number(units) for units in (ordered[0], ordered[len(ordered) // 2], ordered[-1])]
+        style = "" if right else "bold red"
+        table.add_row(code, case, framework, str(len(units)), *(Text(number, style) for number in numbers))
+    return table
+
+
+def _number(units: float) -> str:
+    return f"{units:.0f}" if units >= 100 else f"{units:.2g}"

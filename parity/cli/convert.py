@@ -1,0 +1,63 @@
+"""`parity convert`: a checkpoint from one file, framework and naming into another."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import ParityError
+from ..weights.files import FRAMEWORKS, about, open_file, write
+from ..weights.files.atomic import check_target
+from ..weights.files.contents import is_float, outgoing
+from ..weights.files.limits import dtype_named
+from ..weights.files.transfer import plan
+from .progress import progress, releasing
+
+_FRAMEWORK = "|".join(FRAMEWORKS)
+
+Dialect = Annotated[
+    str | None,
+    typer.Option(help="The system whose names are there: one that is known, a FILE.toml of rules, or none."),
+]
+Prefix = Annotated[str | None, typer.Option(help="Take only the layers below this path, and without it.")]
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(help="The checkpoint to read.")],
+    target: Annotated[Path, typer.Argument(help="What to write; the suffix says the format.")],
+    from_: Annotated[str | None, typer.Option("--from", help=f"{_FRAMEWORK}, where the file does not tell.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help=f"{_FRAMEWORK}, where the suffix does not tell.")] = None,
+    dialect: Dialect = None,
+    prefix: Prefix = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Write floating-point weights as this: float16, bfloat16, float32, float64.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the target if it exists.")] = False,
+) -> None:
+    """Convert a checkpoint to another format, framework or naming, without loss and without running anything in it.
+
+    Formats: .safetensors .npz .pt .pth .pdparams .msgpack, and Orbax directories (.orbax or no suffix). The names of
+    other systems are told from the keys and become this project's; --dialect with weights that have this project's
+    names writes the system's, below --prefix if that is given.
+
+    \b
+    Examples:
+      parity convert timm_cbam.pth cbam.msgpack
+      parity convert deeplab.pdparams aspp.pth --prefix head.aspp
+      parity convert cbam.msgpack cbam.pth --dialect authors_cbam
+      parity convert big.npz half.safetensors --dtype bfloat16
+    """
+    check_target(target, force=force)
+    wanted = None if dtype is None else dtype_named(dtype)
+    if wanted is not None and not is_float(wanted):
+        raise ParityError(f"--dtype must be of floating point, got {dtype}")
+    opened = open_file(source, framework=from_)
+    with about(source):
+        moved = plan(opened, target, to=to, dialect=dialect, prefix=prefix)
+    with progress(f"{source.name} to {target.name}", sum(array.nbytes for array in moved.arrays.values())) as advance:
+        advance = releasing(opened.release, advance)
+        write(target, outgoing(moved.arrays, wanted), moved.framework, moved.metadata, force=force, advance=advance)
+    typer.echo(f"{target}: {len(moved.arrays)} tensors, {opened.framework} to {moved.framework}, {moved.said}")
+    if moved.skipped:
+        more = f" and {len(moved.skipped) - 10} more" if len(moved.skipped) > 10 else ""
+        typer.echo(f"left out: {', '.join(moved.skipped[:10])}{more}")

@@ -1,0 +1,106 @@
+"""`parity diff`: whether two checkpoints hold the same weights."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..weights.files import FRAMEWORKS, Opened, about, open_file
+from ..weights.files.contents import slabs
+from .progress import progress, releasing
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One tensor that is not the same: what differs, in how many values, and by how much at most."""
+
+    name: str
+    what: str
+    values: int = 0
+    largest: float = 0.0
+
+
+def diff(
+    a: Annotated[Path, typer.Argument(help="One checkpoint.")],
+    b: Annotated[Path, typer.Argument(help="The other, of any format and framework.")],
+    from_: Annotated[
+        str | None, typer.Option("--from", help=f"{'|'.join(FRAMEWORKS)}, for files that do not tell.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Compare two checkpoints tensor by tensor, across formats, frameworks and dialects, bit for bit.
+
+    Exit code 0: equal. 1: they differ, and the table says where and by how much. 2: they could not be compared.
+
+    \b
+    Examples:
+      parity diff cbam.pth cbam.msgpack
+      parity diff --json before.safetensors after.safetensors
+    """
+    differences = compare(a, b, from_)
+    if as_json:
+        typer.echo(
+            json.dumps({"equal": not differences, "differences": [asdict(each) for each in differences]}, indent=2)
+        )
+    elif differences:
+        _show(differences)
+    else:
+        typer.echo("equal, bit for bit")
+    raise typer.Exit(1 if differences else 0)
+
+
+def compare(a: Path, b: Path, framework: str | None = None) -> list[Difference]:
+    """The tensors that are not equal bit for bit."""
+    one, other = (open_file(path, framework=framework) for path in (a, b))
+    left, right = _weights(a, one), _weights(b, other)
+    differences = [Difference(key, f"only in {a}") for key in left if key not in right]
+    differences += [Difference(key, f"only in {b}") for key in right if key not in left]
+
+    def release() -> None:
+        one.release()
+        other.release()
+
+    with progress("comparing", sum(array.nbytes for array in left.values())) as advance:
+        advance = releasing(release, advance)
+        for key in left.keys() & right.keys():
+            if (difference := _difference(key, left[key], right[key], advance)) is not None:
+                differences.append(difference)
+    return sorted(differences, key=lambda each: each.name)
+
+
+def _weights(path: Path, opened: Opened) -> dict[str, np.ndarray]:
+    with about(path):
+        return opened.interpret(None).weights
+
+
+def _difference(key: str, a: np.ndarray, b: np.ndarray, advance: Any) -> Difference | None:
+    if a.shape != b.shape:
+        return Difference(key, f"shape {a.shape} and {b.shape}")
+    values, largest = 0, 0.0
+    for x, y in zip(slabs(a), slabs(b), strict=True) if a.dtype == b.dtype else ():
+        advance(x.nbytes)
+        bits = f"u{x.dtype.itemsize}"
+        differs = x.reshape(-1).view(bits) != y.reshape(-1).view(bits)
+        if not differs.any():
+            continue
+        values += int(np.count_nonzero(differs))
+        with np.errstate(all="ignore"):
+            gap = np.abs(x.reshape(-1)[differs].astype(np.float64) - y.reshape(-1)[differs].astype(np.float64))
+        largest = max(largest, float(np.nan_to_num(gap, nan=np.inf).max()))
+    if a.dtype != b.dtype:
+        return Difference(key, f"dtype {a.dtype} and {b.dtype}")
+    return Difference(key, "values", values, largest) if values else None
+
+
+def _show(differences: list[Difference]) -> None:
+    table = Table("tensor", "what differs", "values", "largest difference")
+    for each in differences:
+        size = (str(each.values), f"{each.largest:.3g}") if each.values else ("", "")
+        table.add_row(*map(Text, (each.name, each.what, *size)))
+    Console(soft_wrap=True).print(table)

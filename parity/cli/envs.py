@@ -1,0 +1,49 @@
+"""`parity envs`."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import ParityError
+from ..frameworks.layout import FRAMEWORKS
+from ..workers import environments
+from .backends import Frameworks
+from .options import choose, split
+
+KINDS = ("cpu", "gpu")
+
+
+def envs(
+    folder: Annotated[Path, typer.Argument(help="Where the environments are made, a folder each.")],
+    device: Annotated[str, typer.Option(help="cpu, or gpu for one by NVIDIA.")] = "cpu",
+    framework: Frameworks = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Run the commands of --device gpu, not only show them.")] = False,
+) -> None:
+    """Make an environment for each framework, and the parity.toml that names them.
+
+    Every command is shown before it runs. Those for a GPU download gigabytes, so they run only with --yes.
+
+    \b
+    parity envs envs --device gpu --yes
+    parity run --config envs/parity.toml
+    """
+    chosen = choose(split(framework), FRAMEWORKS, "--framework")
+    if device not in KINDS:
+        raise ParityError(f"--device must be one of {', '.join(KINDS)}, got {device!r}")
+    if folder.exists() and not folder.is_dir():
+        raise ParityError(f"{folder} must be a folder, or nothing yet")
+    todo = [command for name in chosen for command in environments.commands(folder, name, device)]
+    if device == "gpu" and not yes:
+        for command in todo:
+            _show(command)
+        typer.echo("nothing was run: --yes runs these commands", err=True)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    environments.make(todo, _show)
+    typer.echo(f"parity run --config {environments.write_config(folder, chosen, device)}")
+
+
+def _show(command: environments.Command) -> None:
+    typer.echo(f"$ {shlex.join(command)}")

@@ -1,0 +1,42 @@
+"""`parity export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import frameworks
+from ..errors import ParityError
+from ..weights.export import weights_to_onnx
+from ..weights.files import load
+from ..weights.networks import identify
+from .options import check_writable
+
+
+def export(
+    weights: Annotated[Path, typer.Argument(help="A checkpoint of any framework and format.")],
+    graph: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
+    module: Annotated[
+        str | None, typer.Option(help="The module as one writes it; an SEResNet is told from its weights.")
+    ] = None,
+    dialect: Annotated[str | None, typer.Option(help="Whose names are there, as in `parity convert`.")] = None,
+    shape: Annotated[str, typer.Option(help="An input's n,c,h,w to trace with; n, h and w stay free.")] = "1,3,224,224",
+) -> None:
+    """Write weights, from whichever framework they come, as an ONNX graph.
+
+    \b
+    parity export resnet50.pth resnet50.onnx
+    parity export cbam.pdparams cbam.onnx --module 'CBAM(64)' --shape 1,64,56,56
+    """
+    if not frameworks.installed("onnx"):
+        raise ParityError("onnx is not installed; `pip install 'attention-parity[onnx]'` adds it")
+    sides = [int(side) if side.strip().isdecimal() else 0 for side in shape.split(",")]
+    if len(sides) != 4 or min(sides) < 1:
+        raise ParityError(f"--shape must be four positive integers n,c,h,w, got {shape!a}")
+    check_writable(graph)
+    arrays = load(weights, dialect=dialect).weights
+    try:
+        content = weights_to_onnx(arrays, module or identify(arrays).call, sides)
+    except (TypeError, ValueError) as error:
+        raise ParityError(str(error)) from error
+    graph.write_bytes(content)

@@ -1,0 +1,73 @@
+"""`parity mutants`."""
+
+import math
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from ..catalogue.inputs import default_image, read_image
+from ..catalogue.mutants import MUTANTS
+from ..errors import ParityError
+from ..frameworks.layout import FRAMEWORKS
+from ..runs.mutation_test import Hunt, hunt
+from .options import choose_frameworks, split
+from .run import console, progress
+
+
+def mutants(
+    framework: Annotated[list[str] | None, typer.Option(help="torch, paddle or flax; repeatable, or a,b.")] = None,
+) -> None:
+    """Plant one-line slips in the implementations, one at a time and in memory, and see that each is caught.
+
+    Exit code 0: every slip was caught and the code without slips passes; 1: not so; 2: it could not run.
+
+    \b
+    parity mutants
+    parity mutants --framework torch
+    """
+    # ONNX Runtime runs what torch_impl exports: it has no code of its own to plant a slip in.
+    present = [name for name in choose_frameworks(split(framework))[0] if name in FRAMEWORKS]
+    if not present:
+        raise ParityError(f"--framework must be one of {', '.join(FRAMEWORKS)} to plant slips in, got {framework}")
+    with progress() as bar:
+        task = bar.add_task("planting", total=None)
+        found = hunt(present, read_image(default_image()), advance=lambda: bar.advance(task))
+    planted = [one for one in found if one.mutant is not None]
+    true_code = [one for one in found if one.mutant is None]
+    screen = console()
+    screen.print(_table(planted))
+    killed = sum(one.right for one in planted)
+    for one in found:
+        if not one.right:
+            who = f"{one.mutant.name} in {one.framework} lives" if one.mutant else f"the code of {one.framework} fails"
+            screen.print(Text(f"{who}: {one.result.case}, {one.result.check}: {one.result.why}", "bold red"))
+    screen.print(
+        f"{killed} of {len(planted)} mutants killed ({killed / len(planted):.0%}), from {len(MUTANTS)} slips; "
+        f"without a slip {sum(one.right for one in true_code)} of {len(true_code)} live",
+        soft_wrap=True,
+    )
+    raise typer.Exit(0 if all(one.right for one in found) else 1)
+
+
+def _table(planted: list[Hunt]) -> Table:
+    caption = "times the limit, by which each is off; inf: names, shapes, NaN, or it raises an error"
+    table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
+    frameworks = list(dict.fromkeys(one.framework for one in planted))
+    for column in ("slip", "killed by", *frameworks):
+        table.add_column(column, justify="right" if column in frameworks else "left", no_wrap=column in frameworks)
+    for mutant in MUTANTS:
+        row = {one.framework: one for one in planted if one.mutant is mutant}
+        if row:
+            check = f"{mutant.case} {next(iter(row.values())).result.check} {mutant.dtype}"
+            table.add_row(mutant.name, check, *(_cell(row.get(framework)) for framework in frameworks))
+    return table
+
+
+def _cell(one: Hunt | None) -> Text:
+    if one is None:
+        return Text("-", "dim")
+    words = "inf" if math.isinf(one.distance) else f"{one.distance:.2g}"
+    return Text(words, "" if one.right else "bold red")

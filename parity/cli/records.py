@@ -1,0 +1,119 @@
+"""`parity plan`, `parity record` and `parity compare`."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..catalogue import cases as catalogue
+from ..catalogue.inputs import default_image, read_image
+from ..catalogue.tasks import CHECKS, DTYPES
+from ..errors import ParityError
+from ..runs import record as recording
+from ..runs import record_file as records
+from ..weights.files import atomic
+from .backends import PATIENCE, AllowTF32, Config, Devices, Frameworks, Pythons, Timeout, choose_backends
+from .options import check_writable, choose, split
+from .report import print_environment, print_report, to_json
+from .run import console as console_for
+from .run import progress
+
+Cases = Annotated[list[str] | None, typer.Option(help="A case, or a glob such as 'CBAM/*'; repeatable.")]
+Dtypes = Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(DTYPES)}; repeatable, or a,b.")]
+Checks = Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(CHECKS)}; repeatable, or a,b.")]
+Image = Annotated[Path | None, typer.Option(help="Your photograph instead of the one that is built in.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the weights and the drawn inputs.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
+
+
+def plan(
+    output: Output,
+    case: Cases = None,
+    dtype: Dtypes = None,
+    check: Checks = None,
+    image: Image = None,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Write the weights and the inputs once, so that every machine computes on the same bytes.
+
+    \b
+    parity plan -o all.plan
+    """
+    atomic.check_target(output, force=force)
+    records.write(output, _plan(case, dtype, check, image, seed), force=force)
+
+
+def record(
+    output: Output,
+    planned: Annotated[Path | None, typer.Option("--plan", help="What `parity plan` wrote; else it is drawn.")] = None,
+    case: Cases = None,
+    framework: Frameworks = None,
+    dtype: Dtypes = None,
+    check: Checks = None,
+    image: Image = None,
+    seed: Seed = 0,
+    device: Devices = None,
+    python: Pythons = None,
+    config: Config = None,
+    allow_tf32: AllowTF32 = False,
+    timeout: Timeout = PATIENCE,
+    force: Force = False,
+) -> None:
+    """Compute on this machine and write one file that `parity compare` judges on any.
+
+    \b
+    parity record --plan all.plan --framework torch --device gpu -o torch.record
+    """
+    atomic.check_target(output, force=force)
+    if planned is not None and (case or dtype or check or image or seed):
+        raise ParityError("--plan says the cases, precisions, checks, image and seed; leave those options out")
+    backends, missing = choose_backends(framework, device, python, config, allow_tf32=allow_tf32)
+    todo = records.read(planned) if planned is not None else _plan(case, dtype, check, image, seed)
+    with progress() as bar:
+        task = bar.add_task("computing", total=len(todo.cases) * len(backends))
+        advance = partial(bar.advance, task)
+        done = recording.record(replace(todo, outcomes=[]), backends, timeout=timeout, advance=advance)
+    records.write(output, done, force=force)
+    console = console_for()
+    print_environment({"backends": {outcome.name: outcome.facts for outcome in done.outcomes}}, console)
+    failed = [line for outcome in done.outcomes for line in dict.fromkeys(outcome.errors.values())]
+    for line in [*failed, *(note for outcome in done.outcomes for note in outcome.notes)]:
+        console.print(line, style="yellow", soft_wrap=True, markup=False)
+    if missing and not framework:
+        console.print(f"not installed, so not run: {', '.join(missing)}", style="yellow", soft_wrap=True)
+    raise typer.Exit(1 if failed else 0)
+
+
+def compare(
+    record: Annotated[list[Path], typer.Argument(help="Files that `parity record` wrote, on any machines.")],
+    json: Annotated[Path | None, typer.Option(help="Write the results to this file too.")] = None,
+) -> None:
+    """Judge records against the reference and against each other. The exit code is as that of `parity run`.
+
+    \b
+    parity compare torch.record paddle.record flax.record
+    """
+    check_writable(json)
+    if len(set(record)) < len(record):
+        raise ParityError("a record cannot be compared with itself; a file is named twice")
+    found = [records.read(path) for path in record]
+    with progress() as bar:
+        task = bar.add_task("judging", total=len(found[0].cases))
+        report = recording.compare(record, found, advance=partial(bar.advance, task))
+    print_report(report, console_for())
+    if json is not None:
+        json.write_text(to_json(report))
+    raise typer.Exit(0 if report.passed else 1)
+
+
+def _plan(
+    case: list[str] | None, dtype: list[str] | None, check: list[str] | None, image: Path | None, seed: int
+) -> records.Record:
+    chosen = catalogue.select(split(case))
+    dtypes = choose(split(dtype) or DTYPES[:2], DTYPES, "--dtype")
+    checks = choose(split(check) or CHECKS[:1], CHECKS, "--check")
+    return recording.plan(chosen, read_image(image or default_image()), seed, checks, dtypes)

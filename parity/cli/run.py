@@ -1,0 +1,119 @@
+"""`parity run` and `parity list`."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ..catalogue import cases as catalogue
+from ..catalogue.inputs import default_image, read_image
+from ..catalogue.tasks import CHECKS, DTYPES, FORMS
+from ..errors import ParityError
+from ..runs.run import run as compute
+from ..weights.files.atomic import write_file
+from ..workers import pool as job
+from ..workers import ray_pool as cluster
+from .backends import PATIENCE, AllowTF32, Config, Devices, Frameworks, Pythons, Timeout, choose_backends
+from .options import check_writable, choose, split
+from .report import print_report, to_json
+
+# What a table needs where there is no terminal to measure.
+WIDTH = 120
+
+
+def run(
+    case: Annotated[list[str] | None, typer.Option(help="A case, or a glob such as 'CBAM/*'; repeatable.")] = None,
+    framework: Frameworks = None,
+    dtype: Annotated[list[str] | None, typer.Option(help=f"{', '.join(DTYPES)}; repeatable, or a,b.")] = None,
+    check: Annotated[list[str] | None, typer.Option(help="forward, gradients or training; repeatable, or a,b.")] = None,
+    compile: Annotated[list[str] | None, typer.Option(help=f"{', '.join(FORMS)}, or all; repeatable.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Your photograph instead of the one that is built in.")] = None,
+    all: Annotated[bool, typer.Option("--all", help="The heavy cases too; naming a case runs it anyway.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the weights and the drawn inputs.")] = 0,
+    device: Devices = None,
+    python: Pythons = None,
+    config: Config = None,
+    allow_tf32: AllowTF32 = False,
+    timeout: Timeout = PATIENCE,
+    repeat: Annotated[int, typer.Option(min=1, help="Run each framework so often; every bit must be the same.")] = 1,
+    ray: Annotated[str | None, typer.Option(help="Compute on the Ray cluster at this address; auto finds one.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the results to this file too.")] = None,
+) -> None:
+    """Compare the frameworks with the reference, case by case.
+
+    Each framework gets the same weights and the same input and runs in a process of its own. float64 shows that they
+    are the same function (error relative to the largest value), float32 that they compute it honestly (error in units
+    of the rounding noise that float32 must make). Exit code 0: all the same; 1: something differs; 2: it could not run.
+
+    \b
+    parity run
+    parity run --case 'CBAM/*' --framework torch,flax --image cat.jpg --json result.json
+    """
+    chosen = catalogue.select(split(case), heavy=all)
+    backends, missing = choose_backends(framework, device, python, config, allow_tf32=allow_tf32)
+    dtypes = choose(split(dtype) or DTYPES[:2], DTYPES, "--dtype")
+    checks = choose(split(check) or CHECKS[:1], CHECKS, "--check")
+    forms = choose(list(FORMS) if split(compile) == ["all"] else split(compile) or ["eager"], list(FORMS), "--compile")
+    check_writable(json)
+    pixels = read_image(image or default_image())
+    screen = console()
+    with progress() as bar:
+        task = bar.add_task("computing", total=len(chosen) * (len(backends) * repeat + 1))
+        report = compute(
+            chosen,
+            [backend.framework for backend in backends],
+            dtypes,
+            pixels,
+            checks=checks,
+            forms=forms,
+            seed=seed,
+            backends={backend.framework: backend for backend in backends},
+            timeout=timeout,
+            runs=repeat,
+            compute=job.compute if ray is None else partial(cluster.compute, ray),
+            advance=lambda: bar.advance(task),
+        )
+    if not report.results:
+        raise ParityError(
+            "nothing to compute: onnx runs forward in eval mode and float32 alone, training is of few cases"
+        )
+    print_report(report, screen, missing if not framework else ())
+    if json is not None:
+        with write_file(json, force=True) as file:
+            file.write(to_json(report).encode())
+    raise typer.Exit(0 if report.passed else 1)
+
+
+def list_cases(
+    case: Annotated[list[str] | None, typer.Option(help="A case, or a glob such as 'CBAM/*'; repeatable.")] = None,
+) -> None:
+    """Show the catalogue of cases and what each can show.
+
+    \b
+    parity list --case 'SE/*'
+    """
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("case", "module", "input", "why"):
+        table.add_column(column, no_wrap=column == "case")
+    for entry in catalogue.select(split(case), heavy=True):
+        shape = " x ".join(map(str, entry.shape))
+        table.add_row(entry.name, entry.call, f"{entry.input} {shape}", entry.why)
+    console().print(table)
+
+
+def console() -> Console:
+    """Standard output, as wide as the terminal."""
+    screen = Console()
+    return screen if screen.is_terminal else Console(width=WIDTH)
+
+
+def progress() -> Progress:
+    """A bar on a terminal, on standard error; nothing elsewhere."""
+    screen = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)

@@ -1,0 +1,78 @@
+"""What makes a framework's arithmetic honest and the same on every run, as data.
+
+A GPU computes float32 products in TF32 by default in one library and not in the next, and adds in whatever order is
+fastest. Environment variables must stand before the framework is imported, so the parent gives them to the worker; the
+rest is set in the worker right after the import. A switch that does not take is silent: the precision probe measures.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+# For every framework and device; on a processor they change nothing.
+HONEST: Mapping[str, Mapping[str, str]] = {
+    "torch": {
+        "NVIDIA_TF32_OVERRIDE": "0",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    },
+    "paddle": {
+        "NVIDIA_TF32_OVERRIDE": "0",
+        "FLAGS_cudnn_allow_tf32": "0",
+        "FLAGS_cublas_allow_tf32": "0",
+        "FLAGS_cudnn_deterministic": "1",
+        "FLAGS_allocator_strategy": "auto_growth",
+    },
+    "flax": {
+        "NVIDIA_TF32_OVERRIDE": "0",
+        "JAX_DEFAULT_MATMUL_PRECISION": "highest",
+        "JAX_ENABLE_X64": "1",
+        "XLA_FLAGS": "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    },
+    "onnx": {},
+}
+# What `--allow-tf32` has instead; an empty value takes the variable away.
+TF32: Mapping[str, Mapping[str, str]] = {
+    "torch": {"NVIDIA_TF32_OVERRIDE": ""},
+    "paddle": {"NVIDIA_TF32_OVERRIDE": "", "FLAGS_cudnn_allow_tf32": "1", "FLAGS_cublas_allow_tf32": "1"},
+    "flax": {"NVIDIA_TF32_OVERRIDE": "", "JAX_DEFAULT_MATMUL_PRECISION": "tensorfloat32"},
+    "onnx": {},
+}
+# JAX compiles each operation for each shape. On disk its code outlives `frameworks.flax.release` and serves all
+# threads; a folder of the user's own keeps it from one run to the next.
+COMPILED_CODE = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+# So that a run on the processor takes no memory of a GPU that it does not use.
+PROCESSOR = {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+# A JAX that is held to the processor sees no other device.
+ACCELERATOR = {"JAX_PLATFORMS": ""}
+# Options that the user may have set too, so ours are added.
+JOINED = ("XLA_FLAGS",)
+
+
+def switches(framework: str, *, allow_tf32: bool = False) -> dict[str, str]:
+    """The environment variables of the framework's arithmetic; an empty value means that it must not be set."""
+    return {**HONEST[framework], **(TF32[framework] if allow_tf32 else {})}
+
+
+def environment(framework: str, device: str, *, allow_tf32: bool = False) -> dict[str, str]:
+    """This process's environment with what a worker of `framework` on `device` needs."""
+    wanted = switches(framework, allow_tf32=allow_tf32) | (PROCESSOR if device == "cpu" else ACCELERATOR)
+    for name in JOINED:
+        if name in wanted and os.environ.get(name):
+            wanted[name] = f"{os.environ[name]} {wanted[name]}"
+    # An empty CUDA_VISIBLE_DEVICES hides every device, an empty value of the others is that of none.
+    gone = {name for name, value in wanted.items() if not value and not name.endswith("VISIBLE_DEVICES")}
+    return {name: value for name, value in {**os.environ, **wanted}.items() if name not in gone}
+
+
+def cache(framework: str, folder: Path) -> dict[str, str]:
+    """The environment variables with which compiled code is kept in `folder`, where the user has named no other."""
+    if framework != "flax":
+        return {}
+    wanted = {**COMPILED_CODE, "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
+    return {name: os.environ.get(name) or value for name, value in wanted.items()}
+
+
+def taken(framework: str, *, allow_tf32: bool = False) -> dict[str, str]:
+    """The framework's switches as this process, the worker, finds them in its environment."""
+    return {name: os.environ.get(name, "") for name in switches(framework, allow_tf32=allow_tf32)}

@@ -1,0 +1,1 @@
+"""The pipelines: a run, a record, a mutation test, a calibration."""

@@ -1,0 +1,106 @@
+"""Whether the suite can fail: every slip of the catalogue in every framework, before the check that must see it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..catalogue.cases import Case, select
+from ..catalogue.entry import Entry
+from ..catalogue.mutants import MUTANTS, Mutant
+from ..catalogue.tasks import Task, plan
+from ..verdict.results import Result
+from ..workers.mutation import read_mutated, source_file
+from ..workers.pool import follow, running
+from .run import Truth, draw, draw_case_lesson, expect_case, expect_lesson, judge_entry
+
+
+@dataclass(frozen=True)
+class Hunt:
+    """What became of one implementation, with a slip or, where `mutant` is None, without one."""
+
+    framework: str
+    mutant: Mutant | None
+    result: Result
+
+    @property
+    def right(self) -> bool:
+        """Whether a slip was caught, or code without one was not."""
+        return self.result.passed == (self.mutant is None)
+
+    @property
+    def distance(self) -> float:
+        """The error over the limit; infinite where no number can be given to what is wrong."""
+        return self.result.error / self.result.limit if self.result.limit else float("inf")
+
+
+def hunt(
+    frameworks: Sequence[str],
+    image: np.ndarray,
+    *,
+    mutants: Sequence[Mutant] = MUTANTS,
+    advance: Callable[[], None] = lambda: None,
+) -> list[Hunt]:
+    """Run every mutant in every framework that can have it, and the true code before the same checks.
+
+    Args:
+        frameworks: installed ones.
+        image: the photograph, (rows, columns, 3) bytes.
+        mutants: the slips.
+        advance: called once for each implementation finished in a framework.
+
+    Returns:
+        For each implementation the worst result, in the order of `mutants`; those without a slip come last.
+
+    Raises:
+        ParityError: for a slip whose text is no longer in its file.
+    """
+    for mutant in mutants:
+        for framework in mutant.edits:
+            read_mutated(source_file(framework, mutant.file), *mutant.edits[framework])
+    cases = {mutant.case: select([mutant.case])[0] for mutant in mutants}
+    drawn = {name: draw(case, image, 0) for name, case in cases.items()}
+    trained = {mutant.case for mutant in mutants if mutant.check == "training"}
+    lessons = {name: draw_case_lesson(cases[name], drawn[name], 0) for name in trained}
+    jobs = {framework: _entries(framework, mutants) for framework in frameworks}
+    with running(jobs, drawn, lessons) as (workers, lines):
+        truth: Truth = {}
+        needed = {(m.case, m.dtype, m.check) for m in mutants}
+        for name, dtype, check in sorted(needed):
+            if check == "training":
+                recipes = {mode for m in mutants if (m.case, m.check) == (name, check) for mode in m.modes}
+                truth |= expect_lesson(cases[name], lessons[name], [dtype], sorted(recipes))
+            else:
+                truth |= expect_case(cases[name], drawn[name], [dtype], [check])
+        follow(workers, lines, advance)
+    return [
+        Hunt(
+            worker.framework,
+            entry.mutant,
+            _worst(judge_entry(worker.outcome, entry, truth, [other.outcome for other in workers])),
+        )
+        for worker in workers
+        for entry in jobs[worker.framework]
+    ]
+
+
+def tasks_of(mutant: Mutant, framework: str) -> list[Task]:
+    """The tasks that are to see the slip."""
+    tasks = plan(select([mutant.case])[0], [mutant.check], [mutant.dtype], ["eager"], framework)
+    return [task for task in tasks if not mutant.modes or task.mode in mutant.modes]
+
+
+def _entries(framework: str, mutants: Sequence[Mutant]) -> list[Entry]:
+    """One entry for each slip, and one without for each case, with every task of its slips."""
+    entries: list[Entry] = []
+    true_code: dict[str, tuple[Case, dict[Task, None]]] = {}
+    for mutant in mutants:
+        if framework in mutant.edits:
+            case, tasks = select([mutant.case])[0], tasks_of(mutant, framework)
+            entries.append(Entry(case, tasks, mutant))
+            true_code.setdefault(case.name, (case, {}))[1].update(dict.fromkeys(tasks))
+    return entries + [Entry(case, list(tasks)) for case, tasks in true_code.values()]
+
+
+def _worst(results: Sequence[Result]) -> Result:
+    return max(results, key=lambda result: (not result.passed, result.error / (result.limit or 1)))

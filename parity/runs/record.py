@@ -1,0 +1,123 @@
+"""The two halves of `parity run` apart: compute here and write down, judge there what was written down."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from ..catalogue.cases import Case
+from ..catalogue.entry import Entry
+from ..catalogue.tasks import Task
+from ..errors import ParityError
+from ..verdict.expect import Expected
+from ..verdict.judge import RELATIVE_LIMIT, Noise, judge
+from ..verdict.results import Plan, Report, Result
+from ..workers import pool as job
+from ..workers import precision_probe as canary
+from ..workers.backend import Backend
+from ..workers.outcome import Outcome
+from . import record_file as records
+from .record_file import Record
+from .run import Truth, draw, draw_lessons, expect_everything, judge_all, plan_all, roundoffs, truth_key
+
+# Two errors that know nothing of each other add as squares do.
+APART = float(np.sqrt(2))
+
+
+def plan(cases: Sequence[Case], image: np.ndarray, seed: int, checks: Sequence[str], dtypes: Sequence[str]) -> Record:
+    """Everything that a run computes on, drawn."""
+    drawn = {case.name: draw(case, image, seed) for case in cases}
+    return Record(list(cases), seed, list(checks), list(dtypes), records.digest(image), drawn)
+
+
+def record(
+    planned: Record,
+    backends: Sequence[Backend],
+    *,
+    timeout: float | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> Record:
+    """The plan with what each backend computes of it; see `parity.workers.pool.compute` for what is raised."""
+    jobs = _jobs(planned, [backend.framework for backend in backends])
+    lessons = draw_lessons(planned.cases, planned.drawn, planned.checks, planned.seed)
+    arrays = job.list_arrays(planned.drawn, lessons)
+    outcomes = job.compute(backends, arrays, jobs, advance=advance, timeout=timeout)
+    return replace(planned, outcomes=outcomes, made=datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def compare(paths: Sequence[Path], found: Sequence[Record], *, advance: Callable[[], None] = lambda: None) -> Report:
+    """The verdict on every run of the records, against the reference and against each other.
+
+    Raises:
+        ParityError: where the records are not of the same cases, seed, checks, precisions, inputs and arithmetic, or
+            hold no run, or a run whose products are in a lower precision than it says.
+    """
+    first = found[0]
+    for path, other in zip(paths[1:], found[1:], strict=True):
+        if why := records.difference(first, other):
+            raise ParityError(f"{paths[0]} and {path} cannot be compared, they differ in {why}")
+    outcomes = [outcome for each in found for outcome in each.outcomes]
+    for path, each in zip(paths, found, strict=True):
+        _check_arithmetic(path, each.outcomes)
+    records.names(paths, [each.outcomes for each in found])
+    jobs = _jobs(first, list(dict.fromkeys(outcome.framework for outcome in outcomes)))
+    truth: Truth = {}
+    lessons = draw_lessons(first.cases, first.drawn, first.checks, first.seed)
+    units = roundoffs(allow_tf32=any(outcome.allow_tf32 for outcome in outcomes))
+    for _ in expect_everything(first.cases, first.drawn, lessons, first.dtypes, first.checks, units, truth):
+        advance()
+    try:
+        report = judge_all(outcomes, jobs, truth, first.seed)
+        pairs = [result for a, b in combinations(outcomes, 2) for result in _pair(a, b, jobs, truth)]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ParityError(f"a record's arrays cannot be judged: {type(error).__name__} {error}") from None
+    return replace(report, more=pairs)
+
+
+def _check_arithmetic(path: Path, outcomes: Sequence[Outcome]) -> None:
+    if not outcomes:
+        raise ParityError(f"{path} is a plan and no record: nothing was computed")
+    for outcome in outcomes:
+        if outcome.facts and (
+            why := canary.verdict(outcome.framework, outcome.facts["canary"], allow_tf32=outcome.allow_tf32)
+        ):
+            raise ParityError(f"{path}: {why}")
+
+
+def _jobs(planned: Record, frameworks: Sequence[str]) -> Plan:
+    return plan_all(planned.cases, frameworks, planned.checks, planned.dtypes, ("eager",))
+
+
+def _pair(a: Outcome, b: Outcome, jobs: Plan, truth: Truth) -> Iterator[Result]:
+    """The verdict on two runs, on every task that both computed and that rounding alone does not lead astray."""
+    for entry in jobs[a.framework]:
+        for task in entry.tasks:
+            if task.check in ("training", "steps") or any(
+                outcome.error(entry, task) or outcome.refusal(task.dtype) for outcome in (a, b)
+            ):
+                continue
+            yield _pair_task(a, b, entry, task, truth[truth_key(entry.case, task)])
+
+
+def _pair_task(a: Outcome, b: Outcome, entry: Entry, task: Task, expected: Expected) -> Result:
+    other = {key: array.astype(np.float64) for key, array in b.arrays(entry, task).items()}
+    noise = {key: Noise(APART * noise.rms, APART * noise.peak) for key, noise in expected.noise.items()}
+    # What the reference has not is wrong in both, and is said where each is held against it.
+    shared: Mapping[str, np.ndarray] = {key: array for key, array in other.items() if key in noise}
+    verdict = judge(a.arrays(entry, task), shared, task.dtype, noise, APART * RELATIVE_LIMIT)
+    return Result(
+        entry.name,
+        f"{a.name} ~ {b.name}",
+        f"{a.device} ~ {b.device}",
+        task.dtype,
+        task.title,
+        verdict.error,
+        verdict.limit,
+        verdict.unit,
+        verdict.word,
+        verdict.passed,
+        verdict.why,
+    )

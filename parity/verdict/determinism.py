@@ -1,0 +1,47 @@
+"""The same run again, in a new process on the same device: is every bit of every result the same?"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ..catalogue.entry import Entry
+from ..catalogue.tasks import Task
+from ..workers.outcome import Outcome
+from .results import Plan, Result
+
+
+def compare(first: Outcome, others: Sequence[Outcome], jobs: Plan) -> Iterator[Result]:
+    """A result for each task that the first run computed: how many of its arrays changed in any other run."""
+    for entry in jobs[first.framework]:
+        for task in entry.tasks:
+            if not first.error(entry, task) and not first.refusal(task.dtype):
+                yield _compare(first, others, entry, task)
+
+
+def _compare(first: Outcome, others: Sequence[Outcome], entry: Entry, task: Task) -> Result:
+    arrays = first.arrays(entry, task)
+    changed = sorted({name for other in others for name in unequal(arrays, other.arrays(entry, task))})
+    why = f"{', '.join(changed)}: not bit for bit the same in every run" if changed else ""
+    return Result(
+        entry.name,
+        first.name,
+        first.device,
+        task.dtype,
+        task.title,
+        float(len(changed)),
+        0.0,
+        f"arrays changed in {len(others) + 1} runs",
+        "differs" if changed else "same",
+        not changed,
+        why,
+    )
+
+
+def unequal(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> set[str]:
+    """The names of arrays that are not the same in dtype, shape and every bit."""
+    same = {
+        name
+        for name in a.keys() & b.keys()
+        if a[name].dtype == b[name].dtype and a[name].shape == b[name].shape and a[name].tobytes() == b[name].tobytes()
+    }
+    return (a.keys() | b.keys()) - same

@@ -1,0 +1,203 @@
+"""Weights in files: every framework's formats, read without trust and written whole or not at all."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import ParityError
+from .. import dialects, networks
+from . import atomic, native
+from .contents import Advance, Arrays, Contents, Texts, outgoing
+from .formats import FORMATS, FRAMEWORKS, Format, of_source, of_target
+
+__all__ = ["FORMATS", "FRAMEWORKS", "Checkpoint", "Format", "load", "read", "save", "write"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file's weights.
+
+    Attributes:
+        weights: canonical arrays by canonical key, under this project's names where the dialect is known: what
+            `set_weights` takes.
+        framework: "torch", "paddle", "flax" or "linen", whose names and axes the file has.
+        dialect: the system whose names the file has; None where they are nobody's known here and were kept.
+        module: the module that the system has under these names.
+        metadata: the file's own, and PyTorch's batch counters under "num_batches_tracked".
+        skipped: names of what the file holds besides: an epoch, layers outside the prefix.
+    """
+
+    weights: dict[str, np.ndarray]
+    framework: str
+    dialect: str | None = None
+    module: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A file whose framework is told: its arrays as it has them, views that are read when they are used."""
+
+    arrays: dict[str, np.ndarray]
+    framework: str
+    metadata: dict[str, str]
+    skipped: tuple[str, ...]
+    release: Callable[[], None]
+
+    def below(self, prefix: str | None) -> "Opened":
+        """The arrays below the path `prefix`, without it; the names of the others are skipped."""
+        if not prefix:
+            return self
+        head = prefix.removesuffix(".") + "."
+        split = {key: native.split_collection(key, self.framework) for key in self.arrays}
+        inside = [key for key, (_, path) in split.items() if path.startswith(head)]
+        if not inside:
+            begin = dict.fromkeys(path.partition(".")[0] for _, path in split.values())
+            raise ParityError(f"no key begins with {head!a}; they begin with {', '.join(list(begin)[:20])}")
+        arrays = {split[key][0] + split[key][1].removeprefix(head): self.arrays[key] for key in inside}
+        outside = self.arrays.keys() - set(inside)
+        return replace(self, arrays=arrays, skipped=(*self.skipped, *sorted(outside)))
+
+    def interpret(self, dialect: str | None) -> Checkpoint:
+        """The canonical views, under our names where the dialect is known."""
+        weights, metadata = native.to_canonical(self.arrays, self.framework, self.metadata)
+        network = networks.translate(weights, dialect)
+        if network is not None:
+            counters = native.rename_counters(metadata, network.paths)
+            return Checkpoint(network.weights, self.framework, networks.NAME, network.call, counters, self.skipped)
+        match = dialects.recognise(weights, dialect)
+        if match is None:
+            return Checkpoint(weights, self.framework, None, None, metadata, self.skipped)
+        weights = dialects.apply(match, weights)
+        metadata = native.rename_counters(metadata, match.paths)
+        return Checkpoint(weights, self.framework, match.dialect, match.module, metadata, self.skipped)
+
+
+def load(
+    path: str | PathLike[str],
+    *,
+    framework: str | None = None,
+    dialect: str | None = None,
+    prefix: str | None = None,
+) -> Checkpoint:
+    """Read a checkpoint of any format; nothing that the file says is executed.
+
+    Args:
+        path: a .safetensors, .npz, .pt, .pth, .pdparams or .msgpack file, or an Orbax directory.
+        framework: whose names and axes it has, where the file does not tell.
+        dialect: the name of a system of `parity.dialects`, a file of rules, or "none" to keep the names as they are;
+            left out, it is told from the keys.
+        prefix: take only the layers below this path, and without it.
+
+    Raises:
+        ParityError: for everything that is not a good file of weights, in one line that says what is wrong.
+    """
+    opened = open_file(Path(path), framework=framework)
+    with about(path):
+        checkpoint = opened.below(prefix).interpret(dialect)
+    weights = {}
+    for key, view in checkpoint.weights.items():
+        weights[key] = np.array(view, order="C")
+        opened.release()
+    return replace(checkpoint, weights=weights)
+
+
+def save(
+    weights: Mapping[str, np.ndarray],
+    path: str | PathLike[str],
+    *,
+    framework: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    force: bool = False,
+) -> None:
+    """Write canonical weights as `framework` names and orders them, in the format that the suffix says.
+
+    Args:
+        weights: canonical arrays by canonical key, as `get_weights` gives them.
+        path: the file, or for an Orbax checkpoint the directory; it appears whole or not at all.
+        framework: "torch", "paddle", "flax" or "linen"; left out, the format's own, torch where it has several.
+        metadata: text by text, kept in the file where the framework's loader does not see it.
+        force: replace what is there.
+
+    Raises:
+        ParityError: where the target exists, the format cannot hold the framework's names or a dtype, or the system
+            refuses.
+    """
+    target = Path(path)
+    framework = target_framework(target, framework)
+    arrays, rest = native.from_canonical(
+        {key: np.asarray(array) for key, array in weights.items()}, framework, metadata or {}
+    )
+    write(target, outgoing(arrays), framework, rest, force=force)
+
+
+def read(path: Path) -> Contents:
+    """A file as it is; only ParityError leaves this function, whatever the file holds."""
+    with about(path):
+        try:
+            return of_source(path).module.read(path)
+        except ParityError:
+            raise
+        except Exception as error:
+            # A reader looks at bytes that anyone can have made; what it did not foresee is the file's fault too.
+            raise ParityError(f"is damaged: {type(error).__name__}: {error}") from error
+
+
+def write(
+    path: Path,
+    arrays: Arrays,
+    framework: str,
+    metadata: Texts,
+    *,
+    force: bool = False,
+    advance: Advance = lambda _: None,
+) -> None:
+    """Write native arrays, whole or not at all."""
+    target = of_target(path)
+    if target.directory:
+        with atomic.write_directory(path, force=force) as directory:
+            target.module.write(directory, arrays, metadata)
+    else:
+        with atomic.write_file(path, force=force) as file:
+            target.module.write(file, arrays, metadata, framework, advance)
+
+
+def open_file(path: Path, *, framework: str | None = None) -> Opened:
+    """The arrays of a file, and whose they are."""
+    contents = read(path)
+    with about(path):
+        if not contents.arrays:
+            raise ParityError("holds no weights")
+        told = native.tell_framework(contents.arrays, contents.framework, framework)
+    return Opened(contents.arrays, told, contents.metadata, contents.skipped, contents.release)
+
+
+@contextmanager
+def about(path: str | PathLike[str]) -> Iterator[None]:
+    """Put the path before the message of an error, and the message on one line that commands no terminal."""
+    try:
+        yield
+    except ParityError as error:
+        raise ParityError(printable(f"{path}: {error}")) from error
+
+
+def printable(text: str) -> str:
+    """The text on one line, without what would command a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text.replace("\n", " "))
+
+
+def target_framework(path: Path, framework: str | None) -> str:
+    """The framework whose names a file to be written gets: `framework`, or the format's own."""
+    target = of_target(path)
+    if framework is None:
+        return target.frameworks[0]
+    if framework not in FRAMEWORKS:
+        raise ParityError(f"framework must be one of {', '.join(FRAMEWORKS)}, got {framework!a}")
+    if framework not in target.frameworks:
+        raise ParityError(f"a {path.suffix or 'Orbax'} file holds {' or '.join(target.frameworks)} weights: {path}")
+    return framework

@@ -1,0 +1,124 @@
+"""Orbax checkpoint directories: read through TensorStore after a look at every entry, written by Orbax itself."""
+
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import ParityError
+from . import limits
+from .contents import Contents, Outgoing
+from .tree import nest
+
+_CHECKPOINT = "_CHECKPOINT_METADATA"
+_ARRAYS = {".zarray": "zarr", "zarr.json": "zarr3"}
+_VALUE = ".value"  # what Orbax puts behind the name of an nnx.Variable
+MAX_ENTRIES = 100_000
+
+
+def read(path: Path) -> Contents:
+    """The checkpoint's arrays.
+
+    Raises:
+        ParityError: for links, pipes and devices in the directory, one that holds no arrays, names that are no
+            attribute paths, and arrays far larger than their files.
+    """
+    stored = _check_tree(path)
+    if not (path / "manifest.ocdbt").is_file():
+        raise ParityError("no Orbax checkpoint: it has no manifest.ocdbt")
+    metadata = _metadata(path / _CHECKPOINT)
+    try:
+        import tensorstore
+    except ImportError as error:
+        raise ParityError("an Orbax checkpoint needs TensorStore: pip install attention-parity[flax]") from error
+    base = {"driver": "ocdbt", "base": f"file://{path.resolve()}/"}
+    keys = [key.decode("ascii") for key in tensorstore.KvStore.open(base).result().list().result()]
+    limits.check_count(len(keys))
+    opened = {}
+    for name, driver in _names(keys):
+        spec = {"driver": driver, "kvstore": {**base, "path": f"{name}/"}}
+        opened[name] = tensorstore.open(spec, open=True, read=True).result()
+    shapes = {name: (limits.check_shape(store.shape), store.dtype.numpy_dtype) for name, store in opened.items()}
+    for _, dtype in shapes.values():
+        limits.dtype_named(dtype.name)
+    limits.check_expansion(sum(limits.count_bytes(*shape) for shape in shapes.values()), stored)
+    arrays = {name: np.asarray(store.read().result()) for name, store in opened.items()}
+    if arrays and all(name.endswith(_VALUE) for name in arrays):
+        arrays = {name.removesuffix(_VALUE): array for name, array in arrays.items()}
+    return Contents(arrays, metadata, "flax")
+
+
+def write(directory: Path, arrays: Mapping[str, Outgoing], metadata: Mapping[str, str]) -> None:
+    """Make the directory, with Orbax; the keys of lists are integers, as in NNX."""
+    try:
+        from orbax import checkpoint
+    except ImportError as error:
+        raise ParityError("an Orbax checkpoint needs Orbax: pip install attention-parity[flax]") from error
+    tree = _tree({name: array.whole() for name, array in arrays.items()})
+    try:
+        with checkpoint.StandardCheckpointer() as checkpointer:
+            checkpointer.save(directory, tree, custom_metadata=dict(metadata))
+            checkpointer.wait_until_finished()
+    except Exception as error:
+        # Orbax hands on what its storage says, a full disk too, as errors of many types.
+        raise OSError(str(error)[-300:]) from error
+
+
+def _tree(arrays: Mapping[str, np.ndarray]) -> dict[Any, Any]:
+    for name, array in arrays.items():
+        if array.size == 0:
+            raise ParityError(f"an Orbax checkpoint can hold no array without values, got {name} {array.shape}")
+        if "/" in name or "" in name.split("."):
+            raise ParityError(f"an Orbax checkpoint cannot hold the name {name!a}")
+    return _integers(nest(arrays))
+
+
+def _integers(tree: dict[str, Any]) -> dict[Any, Any]:
+    key = int if all(part.isdigit() for part in tree) else str
+    return {key(part): _integers(value) if isinstance(value, dict) else value for part, value in tree.items()}
+
+
+def _check_tree(path: Path) -> int:
+    """The bytes of all files below the directory, which must be plain files and directories."""
+    stored = 0
+    for count, entry in enumerate(_walk(path)):
+        status = entry.stat(follow_symlinks=False)
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise ParityError(f"{os.fsencode(entry.name)!a} in it is a link or a device, and is not followed")
+        if count >= MAX_ENTRIES:
+            raise ParityError(f"it must have at most {MAX_ENTRIES} entries")
+        stored += status.st_size
+    return stored
+
+
+def _walk(path: Path, depth: int = 0) -> Iterator[os.DirEntry[str]]:
+    if depth > limits.MAX_DEPTH:
+        raise ParityError(f"its directories are nested deeper than {limits.MAX_DEPTH}")
+    with os.scandir(path) as entries:
+        for entry in entries:
+            yield entry
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(Path(entry.path), depth + 1)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    if not path.is_file() or path.stat().st_size > limits.MAX_HEADER:
+        return {}
+    content = json.loads(path.read_bytes())
+    custom = content.get("custom_metadata") if isinstance(content, dict) else None
+    return limits.check_metadata(custom or {})
+
+
+def _names(keys: list[str]) -> Iterator[tuple[str, str]]:
+    """The arrays among the keys of the store, and the driver that reads each."""
+    for key in keys:
+        name, _, last = key.rpartition("/")
+        if last in _ARRAYS:
+            parts = limits.check_name(name).split(".")
+            if "/" in name or "" in parts:
+                raise ParityError(f"an array cannot have the name {name!a}")
+            yield name, _ARRAYS[last]

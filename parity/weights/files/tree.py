@@ -1,0 +1,69 @@
+"""Nested dictionaries and the dotted names that they are the same as."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ...errors import ParityError
+from . import limits
+
+
+def flatten(
+    tree: Mapping[Any, Any], leaf: Callable[[Any], Any] = lambda value: value
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The arrays of nested dictionaries under dotted names, and the names of what is there besides.
+
+    Args:
+        tree: nested dictionaries.
+        leaf: makes an array of each value that stands for one.
+
+    Raises:
+        ParityError: for dictionaries nested deeper than 64, keys that are neither text nor an integer, and two arrays
+            that get one name.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    skipped: list[str] = []
+    visited = 0
+
+    def visit(branch: Mapping[Any, Any], path: tuple[str, ...]) -> None:
+        nonlocal visited
+        if len(path) >= limits.MAX_DEPTH:
+            raise ParityError(f"its dictionaries are nested deeper than {limits.MAX_DEPTH}")
+        for key, value in branch.items():
+            # Counted here, because a branch that hangs in many places is many branches.
+            visited += 1
+            limits.check_count(visited)
+            if type(key) not in (str, int):
+                raise ParityError(f"a tensor's name must be text, got {type(key).__name__}")
+            here = (*path, str(key))
+            if isinstance(value, Mapping):
+                visit(value, here)
+                continue
+            name = limits.check_name(".".join(here))
+            value = leaf(value)
+            if not isinstance(value, np.ndarray):
+                skipped.append(name)
+            elif name in arrays:
+                raise ParityError(f"{name} is there twice")
+            else:
+                arrays[name] = value
+
+    visit(tree, ())
+    return arrays, tuple(skipped)
+
+
+def nest(flat: Mapping[str, Any], key: Callable[[str], Any] = str) -> dict[Any, Any]:
+    """The nested dictionaries that dotted names stand for; `key` makes each part a key."""
+    tree: dict[Any, Any] = {}
+    for name, value in flat.items():
+        *path, last = (key(part) for part in limits.check_name(name).split("."))
+        branch = tree
+        for part in path:
+            branch = branch.setdefault(part, {})
+            if not isinstance(branch, dict):
+                raise ParityError(f"{name} lies within another tensor")
+        if last in branch:
+            raise ParityError(f"{name} lies around another tensor")
+        branch[last] = value
+    return tree

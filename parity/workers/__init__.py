@@ -1,0 +1,1 @@
+"""The processes in which frameworks compute, and what goes to them and comes back."""

@@ -1,0 +1,78 @@
+"""An environment for each framework: their GPU builds pin CUDA libraries that cannot share one.
+
+The GPU commands are those of each framework's own installation page: PyTorch's wheels for Linux carry CUDA 13, JAX has
+them as an extra, and Paddle's are on its own index alone.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ..errors import ParityError
+
+# What the worker needs besides its framework; ml_dtypes is for bfloat16.
+WORKER = ("numpy", "safetensors", "ml_dtypes")
+PACKAGES: Mapping[str, Sequence[str]] = {"torch": ["torch"], "paddle": ["paddlepaddle"], "flax": ["jax", "flax"]}
+GPU_PACKAGES: Mapping[str, Sequence[str]] = {
+    "torch": ["torch"],
+    "paddle": ["paddlepaddle-gpu=={paddlepaddle}", "-i", "https://www.paddlepaddle.org.cn/packages/stable/cu126/"],
+    "flax": ["jax[cuda13]", "flax"],
+}
+CONSTRAINTS = "constraints.txt"
+
+Command = Sequence[str]
+
+
+def constraints() -> Path:
+    """The file of versions that work together: inside the installed package, or at the root of the repository.
+
+    Raises:
+        ParityError: where there is neither.
+    """
+    here = Path(__file__).parent.parent
+    for folder in (here, here.parent):
+        if (folder / CONSTRAINTS).is_file():
+            return folder / CONSTRAINTS
+    raise ParityError(f"{CONSTRAINTS}, which has the versions to install, is not beside this package")
+
+
+def commands(folder: Path, framework: str, device: str) -> list[Command]:
+    """The commands that make the environment of `framework` for "cpu" or "gpu" in a folder named for it."""
+    python = str(interpreter(folder, framework))
+    pins = constraints()
+    versions = dict(line.split("==") for line in pins.read_text().splitlines() if "==" in line)
+    install = [python, "-m", "pip", "install", "--constraint", str(pins)]
+    packages = [part.format(**versions) for part in (GPU_PACKAGES if device == "gpu" else PACKAGES)[framework]]
+    return [
+        [sys.executable, "-m", "venv", str(folder / framework)],
+        [*install, *WORKER],
+        [*install, *packages],
+    ]
+
+
+def interpreter(folder: Path, framework: str) -> Path:
+    """Where the environment's interpreter is."""
+    return folder.absolute() / framework / "bin" / "python"
+
+
+def make(todo: Sequence[Command], show: Callable[[Command], None]) -> None:
+    """Run the commands, each shown before it runs.
+
+    Raises:
+        ParityError: for a command that fails; those after it are not run.
+    """
+    for command in todo:
+        show(command)
+        if code := subprocess.run(command, check=False).returncode:
+            raise ParityError(f"{' '.join(command[:5])} ... ended with code {code}; what it printed says why")
+
+
+def write_config(folder: Path, frameworks: Sequence[str], device: str) -> Path:
+    """Write parity.toml beside the environments, for `--config`."""
+    path = folder / "parity.toml"
+    lines = ["[python]", *(f"{name} = {json.dumps(f'{name}/bin/python')}" for name in frameworks)]
+    lines += ["", "[device]", *(f"{name} = {json.dumps(device)}" for name in frameworks)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
