@@ -9,7 +9,7 @@ import torch
 import paddle_impl
 import torch_impl
 from parity import expect, frameworks, get_weights, reference, set_weights
-from parity.cases import Case
+from parity.catalogue.cases import Case
 
 BAD_ARGUMENTS = [
     ("SE", (0,), {}, "channels must be an integer of at least 1, got 0"),
