@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from parity.__main__ import main
 from parity.catalogue.cases import select
 from parity.catalogue.inputs import default_image, read_image
-from parity.cli.app import main
 from parity.frameworks import COLUMNS
 from parity.runs.calibration import Sample, calibrate, draw_picture
 from parity.verdict.judge import NOISE_LIMIT

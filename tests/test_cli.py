@@ -147,14 +147,27 @@ def test_a_difference_is_exit_1_and_says_where(tmp_path):
     assert "in torch" not in done.stdout
 
 
-def test_a_worker_that_dies_or_raises_is_told_from_a_difference(tmp_path):
+@pytest.mark.parametrize(
+    ("end", "code", "words"),
+    [
+        # At import no case has begun; in a case the others are judged and kept.
+        ("import os; print('last words'); os._exit(7)", 2, "parity: the paddle process ended with code 7: last words;"),
+        ("raise RuntimeError('out of order')", 1, "in paddle, float64, forward eval: RuntimeError: out of order"),
+        ("import os; os._exit(7)", 1, "in paddle, float64, forward eval: the paddle process ended with code 7"),
+    ],
+    ids=["dies at import", "raises", "dies in a case"],
+)
+def test_a_worker_that_dies_or_raises_is_told_from_a_difference(end, code, words, tmp_path):
     for folder in ("parity", "torch_impl", "paddle_impl", "flax_impl"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
-    module = tmp_path / "torch_impl" / "se.py"
-    module.write_text(module.read_text().replace("return x * self.scale(x)", "raise RuntimeError('out of order')"))
-    (tmp_path / "paddle_impl" / "__init__.py").write_text("import os; print('noise'); os._exit(7)")
+    if code == 2:
+        (tmp_path / "paddle_impl" / "__init__.py").write_text(end)
+    else:
+        module = tmp_path / "paddle_impl" / "se.py"
+        module.write_text(module.read_text().replace("return x * self.scale(x)", end))
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = parity("run", "--case", "SE/1x1", "--framework", "torch,paddle", cwd=tmp_path, env=env)
-    assert done.returncode == 1
-    assert "in torch, float64, forward eval: RuntimeError: out of order" in done.stdout
-    assert "in paddle, float64, forward eval: the paddle process ended with code 7" in done.stdout
+    assert done.returncode == code
+    assert words in done.stdout + done.stderr
+    assert "in torch, " not in done.stdout
+    assert code == 1 or (done.stdout, done.stderr.count("\n")) == ("", 1)

@@ -43,7 +43,7 @@ print(sorted(name for name in {others} if sys.modules.get(name) is not None))
 
 
 @pytest.mark.parametrize(
-    "module", ["parity", "parity.cli", "parity.runs.run", "parity.reference.modules", "parity.workers.worker"]
+    "module", ["parity", "parity.cli.app", "parity.runs.run", "parity.reference.modules", "parity.workers.worker"]
 )
 def test_parity_imports_no_framework(module):
     done = run(f"import sys, {module}; print(sorted({FRAMEWORKS!r} & set(sys.modules)))", ROOT)

@@ -138,17 +138,18 @@ def test_the_worker_needs_nothing_that_only_the_parent_needs():
     assert done.stdout.strip() == "[]"
 
 
-def test_a_worker_that_is_killed_and_one_that_prints_are_said_and_the_others_kept(tmp_path):
-    code = (
-        "print('last words of', framework, file=sys.stderr, flush=True) or os.kill(os.getpid(), 9) "
-        "if framework == 'paddle' else print('hello from', framework)"
-    )
+# In its first case, in which another framework is not disturbed.
+IN_A_CASE = "if framework == 'paddle': import parity.workers.work as work; work.run_task = lambda *given: {}"
+
+
+def test_a_worker_that_is_killed_is_said_and_the_others_kept(tmp_path):
+    end = "print('last words of', framework, file=sys.stderr, flush=True) or os.kill(os.getpid(), 9)"
     report = tmp_path / "report.json"
-    done = parity("run", *CASE, "--json", str(report), env=plain([started_with(code, tmp_path)]))
+    env = plain([started_with(IN_A_CASE.format(end), tmp_path)])
+    done = parity("run", *CASE, "--json", str(report), env=env)
     assert done.returncode == 1
     words = "the paddle process was killed (SIGKILL), as the system does when memory runs out: last words of paddle"
     assert f"in paddle, float64, forward eval: {words}" in done.stdout
-    assert "the torch process printed to standard output: hello from torch" in done.stdout
     results = json.loads(report.read_text())["results"]
     assert {result["framework"]: result["passed"] for result in results} == {
         "torch": True,
@@ -159,10 +160,8 @@ def test_a_worker_that_is_killed_and_one_that_prints_are_said_and_the_others_kep
 
 
 def test_a_worker_that_hangs_is_stopped_and_the_others_kept(tmp_path):
-    code = (
-        "print('waiting', file=sys.stderr, flush=True) or __import__('time').sleep(600) if framework == 'paddle' else 0"
-    )
-    env = plain([started_with(code, tmp_path)])
+    end = "print('waiting', file=sys.stderr, flush=True) or __import__('time').sleep(600)"
+    env = plain([started_with(IN_A_CASE.format(end), tmp_path)])
     done = parity("run", *CASE, "--framework", "paddle,torch", "--timeout", "12", env=env)
     assert done.returncode == 1
     assert "the paddle process said nothing for 12 seconds (--timeout) and was stopped: waiting" in done.stdout

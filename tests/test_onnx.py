@@ -7,9 +7,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from parity import get_weights, set_weights
+from parity.__main__ import main
 from parity.catalogue import cases
 from parity.catalogue.inputs import draw_input, draw_weights
-from parity.cli.app import main
 from parity.frameworks import load
 from parity.reference.modules import shapes
 from parity.verdict.expect import build, expect_forward

@@ -5,6 +5,7 @@ import random
 import shutil
 from pathlib import Path
 
+import fuzz_records
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -12,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from test_cli import parity
 
 from parity.errors import ParityError
+from parity.runs import record as recording
 from parity.runs import record_file as records
 
 CASES = "SE/1x1,CBAM/1x1"
@@ -173,15 +175,45 @@ def test_an_edited_manifest_is_refused(folder, tmp_path):
         (lambda m, a: m["cases"][0].update(shape=[1, 1, 1, 1]), "the case SE/1x1 is another in this catalogue: shape"),
         (lambda m, a: m["cases"][0].update(name="SE/new"), "the case 'SE/new' is not in this catalogue"),
         (lambda m, a: m.update(version=2), "its manifest must be of version 1"),
-        (lambda m, a: m.pop("seed"), "does not have the entries of a record"),
-        (lambda m, a: m.update(runs=7), "is no record: TypeError"),
-        (lambda m, a: m.update(inputs=[]), "is no record: AttributeError"),
+        (lambda m, a: m.pop("seed"), "its manifest has no seed"),
+        (lambda m, a: m.update(runs=7), "its manifest.runs must be a list, got 7"),
+        (lambda m, a: m.update(inputs=[]), "its manifest.inputs must be a table, got []"),
+        (lambda m, a: m.update(seed=10**400), "its manifest.seed must be a whole number from 0 to 9223372036854775807"),
+        (lambda m, a: m.update(seed=True), "its manifest.seed must be a whole number"),
+        (
+            lambda m, a: m.update(checks=["forward", "onward"]),
+            "must be one of forward, gradients, training, got 'onward'",
+        ),
+        (lambda m, a: m.update(dtypes=["float64", "float8"]), "its manifest.dtypes[1] must be one of float64"),
+        (
+            lambda m, a: m.update(dtypes=["float64"] * 2),
+            "its dtypes must be at least one, each once, got float64, float64",
+        ),
+        (lambda m, a: m.update(cases=[]), "its cases must be at least one, each once"),
+        (lambda m, a: m["cases"][0].update(new=1), "the case SE/1x1 is another in this catalogue: new differ"),
+        (
+            lambda m, a: m["runs"].append(m["runs"][0]),
+            "its frameworks must be at least one, each once, got torch, torch",
+        ),
+        (
+            lambda m, a: m["runs"][0].update(errors=[["SE/1x1", "int8|forward eval", ""]]),
+            "it holds an error of no task",
+        ),
+        (lambda m, a: m["runs"][0].update(errors=[["SE/1x1"]]), "it holds an error of no task"),
+        (lambda m, a: m["runs"][0].update(made="today"), "its manifest.runs[0].made must be text like"),
         (lambda m, a: a.update({"5|x": a["inputs|SE/1x1|input"]}), "it holds arrays of no run: 5|x"),
+        (lambda m, a: a.update({"0|x|y": a["inputs|SE/1x1|input"]}), "it holds arrays of no task: x"),
         (lambda m, a: a.pop("inputs|SE/1x1|input"), "SE/1x1|input is not what its manifest says"),
         (lambda m, a: m["runs"][0].update(framework="tensorflow"), "framework must be one of torch, paddle, flax"),
-        (lambda m, a: m["runs"][0].update(facts={"device": 1}), "is no record"),
-        (lambda m, a: m["runs"][0]["facts"].update(canary={}), "does not have the form of a record's"),
-        (lambda m, a: m["runs"][0]["facts"]["canary"].update(x="1"), "does not have the form of a record's"),
+        (lambda m, a: m["runs"][0].update(facts={}), "its manifest.runs[0].facts has no "),
+        (
+            lambda m, a: m["runs"][0]["facts"]["device"].update(id="abacus"),
+            "facts.device.id must be text like (cpu|cuda",
+        ),
+        (lambda m, a: m["runs"][0]["facts"].update(switches={"x": float("nan")}), "switches.x must be text, got nan"),
+        (lambda m, a: m["runs"][0]["facts"]["canary"].update(x=10**400), "canary.x must be a finite number, got 1000"),
+        (lambda m, a: m["runs"][0]["facts"].update(device=1), "facts.device must be a table, got 1"),
+        (lambda m, a: m["runs"][0]["facts"]["canary"].update(x="1"), "canary.x must be a finite number, got '1'"),
         (lambda m, a: m["runs"][0]["notes"].append("\x1b[2J"), "text that cannot be printed"),
     ],
 )
@@ -203,6 +235,41 @@ def test_a_record_whose_canary_measured_tf32_is_refused(folder, tmp_path):
     done = parity("compare", str(path))
     assert (done.returncode, done.stdout) == (2, "")
     assert "low.record: TF32 (or lower) is on in torch: mkldnn.conv" in done.stderr
+
+
+@pytest.mark.parametrize("name", [None, "mkldnn.matmul forward", "mkldnn.conv gradient of the second factor"])
+def test_without_a_precision_probe_there_is_no_verdict(folder, tmp_path, name):
+    def remove(manifest, arrays):
+        canary = manifest["runs"][0]["facts"]["canary"]
+        for probe in list(canary) if name is None else [name]:
+            canary.pop(probe)
+
+    path = rewrite(folder / "torch.record", tmp_path / "unmeasured.record", remove)
+    done = parity("compare", str(path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "unmeasured.record: the arithmetic of torch was not measured" in done.stderr
+
+
+def test_a_record_of_nothing_is_no_pass(folder, tmp_path):
+    def untrain(manifest, arrays):
+        manifest["checks"] = ["training"]
+        for name in [name for name in arrays if name.startswith("0|")]:
+            arrays.pop(name)
+        manifest["runs"][0]["results"] = {}
+
+    path = rewrite(folder / "torch.record", tmp_path / "nothing.record", untrain)
+    done = parity("compare", str(path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "holds nothing to judge" in done.stderr
+
+
+def test_edited_records_get_a_verdict_or_one_line(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, "expect_everything", fuzz_records.remember(recording.expect_everything))
+    good = fuzz_records.reduce(fuzz_records.load(folder / "torch.record"), "SE/1x1", "forward")
+    fuzz_records.write(tmp_path / "other.record", *good)
+    judged = fuzz_records.fuzz([good], tmp_path / "other.record", tmp_path, 3000, seed=0)
+    # Most edits are refused, and those of results or of a note are judged.
+    assert 300 < judged < 1500
 
 
 def test_missing_results_and_other_shapes_are_a_difference_and_no_crash(folder, tmp_path):

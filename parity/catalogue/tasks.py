@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from ..protocol import join
 from ..reference.arithmetic import BLOCK
 from . import training
 from .cases import Case
@@ -41,7 +42,7 @@ class Task:
     @property
     def key(self) -> str:
         """What tells it from the other tasks of its case."""
-        return f"{self.dtype}|{self.title}"
+        return join(self.dtype, self.title)
 
     @property
     def title(self) -> str:

@@ -1,5 +1,1 @@
 """The command line, `parity COMMAND`: a file for each command."""
-
-from .app import main
-
-__all__ = ["main"]

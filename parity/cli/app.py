@@ -1,10 +1,7 @@
 """The command line: `parity COMMAND`."""
 
-import sys
-
 import typer
 
-from ..errors import ParityError
 from . import calibrate, convert, diff, doctor, envs, export, inspect, matrix, mutants, records, run
 
 app = typer.Typer(
@@ -28,23 +25,3 @@ app.command("envs")(envs.envs)
 app.command("convert")(convert.convert)
 app.command("inspect")(inspect.inspect)
 app.command("diff")(diff.diff)
-
-
-def main() -> None:
-    """Run the command line; what is wrong with the user's input is one line, and exit code 2."""
-    try:
-        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
-    except typer.Abort:
-        _end("interrupted", 130)
-    except ParityError as error:
-        _end(str(error), 2)
-    except Exception as error:
-        # Typer's errors of usage; older releases raise Click's, which share nothing but this method.
-        if not hasattr(error, "format_message"):
-            raise
-        _end(f"{error.format_message().rstrip('.')}; see `parity --help`", 2)
-
-
-def _end(message: str, code: int) -> None:
-    print(f"parity: {message}", file=sys.stderr)
-    sys.exit(code)

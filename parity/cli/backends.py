@@ -10,6 +10,7 @@ import typer
 from ..frameworks import devices
 from ..workers import config, interpreters
 from ..workers.backend import Backend
+from ..workers.code_cache import default_folder
 from .options import choose_frameworks, split
 
 Frameworks = Annotated[list[str] | None, typer.Option(help="torch, paddle or flax; repeatable, or a,b.")]
@@ -21,6 +22,9 @@ Pythons = Annotated[
 ]
 Config = Annotated[Path | None, typer.Option(help="parity.toml, with the interpreters and devices.")]
 AllowTF32 = Annotated[bool, typer.Option("--allow-tf32", help="Compute float32 in TF32, and judge it as TF32.")]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Neither use nor keep the code that JAX compiled in other runs.")
+]
 Timeout = Annotated[float, typer.Option(min=1, help="Seconds that a framework's process may say nothing.")]
 
 # Compiling one case for a GPU can take minutes.
@@ -34,6 +38,7 @@ def choose_backends(
     path: Path | None,
     *,
     allow_tf32: bool,
+    no_cache: bool = False,
 ) -> tuple[list[Backend], list[str]]:
     """The backends that the options and the configuration say, and the frameworks left out as not installed.
 
@@ -44,5 +49,6 @@ def choose_backends(
     pythons = {**written.python, **interpreters.parse(python or ())}
     places = devices.parse(split(device), written.device)
     present, missing = choose_frameworks(split(framework), elsewhere=pythons)
-    backends = [Backend(name, places[name], pythons.get(name, sys.executable), allow_tf32) for name in present]
+    cache = "" if no_cache else default_folder()
+    backends = [Backend(name, places[name], pythons.get(name, sys.executable), allow_tf32, cache) for name in present]
     return backends, missing

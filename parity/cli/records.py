@@ -14,7 +14,7 @@ from ..errors import ParityError
 from ..runs import record as recording
 from ..runs import record_file as records
 from ..weights.files import atomic
-from .backends import PATIENCE, AllowTF32, Config, Devices, Frameworks, Pythons, Timeout, choose_backends
+from .backends import PATIENCE, AllowTF32, Config, Devices, Frameworks, NoCache, Pythons, Timeout, choose_backends
 from .options import check_writable, choose, split
 from .report import print_environment, print_report, to_json
 from .run import console as console_for
@@ -61,6 +61,7 @@ def record(
     config: Config = None,
     allow_tf32: AllowTF32 = False,
     timeout: Timeout = PATIENCE,
+    no_cache: NoCache = False,
     force: Force = False,
 ) -> None:
     """Compute on this machine and write one file that `parity compare` judges on any.
@@ -71,7 +72,7 @@ def record(
     atomic.check_target(output, force=force)
     if planned is not None and (case or dtype or check or image or seed):
         raise ParityError("--plan says the cases, precisions, checks, image and seed; leave those options out")
-    backends, missing = choose_backends(framework, device, python, config, allow_tf32=allow_tf32)
+    backends, missing = choose_backends(framework, device, python, config, allow_tf32=allow_tf32, no_cache=no_cache)
     todo = records.read(planned) if planned is not None else _plan(case, dtype, check, image, seed)
     with progress() as bar:
         task = bar.add_task("computing", total=len(todo.cases) * len(backends))

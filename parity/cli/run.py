@@ -18,7 +18,7 @@ from ..runs.run import run as compute
 from ..weights.files.atomic import write_file
 from ..workers import pool as job
 from ..workers import ray_pool as cluster
-from .backends import PATIENCE, AllowTF32, Config, Devices, Frameworks, Pythons, Timeout, choose_backends
+from .backends import PATIENCE, AllowTF32, Config, Devices, Frameworks, NoCache, Pythons, Timeout, choose_backends
 from .options import check_writable, choose, split
 from .report import print_report, to_json
 
@@ -40,6 +40,7 @@ def run(
     config: Config = None,
     allow_tf32: AllowTF32 = False,
     timeout: Timeout = PATIENCE,
+    no_cache: NoCache = False,
     repeat: Annotated[int, typer.Option(min=1, help="Run each framework so often; every bit must be the same.")] = 1,
     ray: Annotated[str | None, typer.Option(help="Compute on the Ray cluster at this address; auto finds one.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the results to this file too.")] = None,
@@ -55,7 +56,7 @@ def run(
     parity run --case 'CBAM/*' --framework torch,flax --image cat.jpg --json result.json
     """
     chosen = catalogue.select(split(case), heavy=all)
-    backends, missing = choose_backends(framework, device, python, config, allow_tf32=allow_tf32)
+    backends, missing = choose_backends(framework, device, python, config, allow_tf32=allow_tf32, no_cache=no_cache)
     dtypes = choose(split(dtype) or DTYPES[:2], DTYPES, "--dtype")
     checks = choose(split(check) or CHECKS[:1], CHECKS, "--check")
     forms = choose(list(FORMS) if split(compile) == ["all"] else split(compile) or ["eager"], list(FORMS), "--compile")

@@ -69,8 +69,13 @@ def cache(framework: str, folder: Path) -> dict[str, str]:
     """The environment variables with which compiled code is kept in `folder`, where the user has named no other."""
     if framework != "flax":
         return {}
-    wanted = {**COMPILED_CODE, "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
+    wanted = {**COMPILED_CODE, "JAX_COMPILATION_CACHE_DIR": str(code_folder(folder))}
     return {name: os.environ.get(name) or value for name, value in wanted.items()}
+
+
+def code_folder(folder: Path) -> Path:
+    """Where compiled code is in a run's temporary folder."""
+    return folder / "compiled"
 
 
 def taken(framework: str, *, allow_tf32: bool = False) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The noise model: how an honest computation errs in each primitive operation, for PyTorch's and JAX's alike.
 
-Nothing here knows an array library: the engines bring their own. The sizes are those of `reference/arithmetic.py`, u being
-the unit roundoff of the precision and a that of its accumulator:
+Nothing here knows an array library: the engines bring their own. The sizes are those of `reference/arithmetic.py`, u
+being the unit roundoff of the precision and a that of its accumulator:
 
 - EXACT operations err nowhere: views, copies, comparisons, maxima, indexing, random numbers, integers;
 - EACH value of an ordinary operation is off by a uniform error in u * |y| * [-1, 1];

@@ -7,8 +7,9 @@ by hand; they are no signature, so who made a record is to be known from where i
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,49 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
+from .. import protocol, schema
 from ..catalogue import cases as catalogue
 from ..catalogue.cases import Case
+from ..catalogue.tasks import CHECKS, DTYPES, plan
 from ..errors import ParityError
-from ..frameworks import check_column
+from ..frameworks import COLUMNS, devices
+from ..protocol import FACTS, join
 from ..reference.modules import shapes
 from ..verdict.expect import Drawn, build, output_shape
 from ..weights.files import atomic
 from ..weights.files import safetensors as reader
 from ..workers.outcome import Outcome
+from ..workers.pool import list_inputs
 
 VERSION = 1
 _KEY = "attention-parity"
-_FIELDS = {"version", "cases", "seed", "checks", "dtypes", "image", "inputs", "runs", "digest"}
-_RUN = {"framework", "facts", "notes", "errors", "made", "results"}
+_INPUTS = "inputs"
+_DIGEST = re.compile("[0-9a-f]{32}")
+_DEVICE = re.compile(rf"({'|'.join(devices.KINDS)})(:[0-9]{{1,4}})?")
+_RUN: Mapping[str, Any] = {
+    "framework": COLUMNS,
+    "facts": {
+        **FACTS,
+        "device": {**FACTS["device"], "id": re.compile(rf"({'|'.join(devices.KINDS)})(:[0-9]{{1,4}})?")},
+    },
+    "notes": [str],
+    # The case, the task, and why there is nothing; without a case and a task it is said of all.
+    "errors": [[str]],
+    "made": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00"),
+    "results": {str: _DIGEST},
+}
+_MANIFEST: Mapping[str, Any] = {
+    "version": int,
+    # What a case holds is compared with the catalogue's.
+    "cases": [{"name": str, str: object}],
+    "seed": int,
+    "checks": [CHECKS],
+    "dtypes": [DTYPES],
+    "image": _DIGEST,
+    "inputs": {str: _DIGEST},
+    "runs": [_RUN],
+    "digest": _DIGEST,
+}
 
 Arrays = dict[str, np.ndarray]
 
@@ -56,11 +86,11 @@ def digest(array: np.ndarray) -> str:
 
 def write(path: Path, record: Record, *, force: bool = False) -> None:
     """Write the record, whole or not at all; see `parity.weights.files.atomic.write_file` for what is raised."""
-    inputs = flatten(record.drawn)
-    arrays = {f"inputs|{name}": array for name, array in inputs.items()}
+    inputs = list_inputs(record.drawn)
+    arrays = {join(_INPUTS, name): array for name, array in inputs.items()}
     runs = []
     for i, outcome in enumerate(record.outcomes):
-        arrays |= {f"{i}|{name}": array for name, array in outcome.computed.items()}
+        arrays |= {join(i, name): array for name, array in outcome.computed.items()}
         runs.append(
             {
                 "framework": outcome.framework,
@@ -98,18 +128,9 @@ def read(path: Path) -> Record:
         return _check(contents.metadata, contents.arrays)
     except ParityError as error:
         raise ParityError(f"{path}: {error}") from None
-    # A stranger's file can be wrong in ways that no list has; nothing of it has been run.
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError, MemoryError) as error:
-        raise ParityError(f"{path} is no record: {type(error).__name__} {str(error)[:100]}") from None
-
-
-def flatten(drawn: Mapping[str, Drawn]) -> Arrays:
-    """What the cases compute on, by case and name."""
-    arrays: Arrays = {}
-    for name, item in drawn.items():
-        arrays |= {f"{name}|input": item.x, f"{name}|cotangent": item.cotangent}
-        arrays |= {f"{name}|weights|{key}": array for key, array in item.weights.items()}
-    return arrays
+    # JSON that is none, that has a number of thousands of digits, or is nested as deep.
+    except (ValueError, RecursionError) as error:
+        raise ParityError(f"{path} is no record: {type(error).__name__} {str(error)[:100]!a}") from None
 
 
 def difference(a: Record, b: Record) -> str:
@@ -123,7 +144,7 @@ def difference(a: Record, b: Record) -> str:
     ):
         if left != right:
             return f"{what}: {_short(left, right)} here, {_short(right, left)} there"
-    first, second = ({name: digest(array) for name, array in flatten(r.drawn).items()} for r in (a, b))
+    first, second = ({name: digest(array) for name, array in list_inputs(r.drawn).items()} for r in (a, b))
     if other := [name for name in first if first[name] != second.get(name)]:
         return f"inputs: {', '.join(other[:3])}{' and more' if len(other) > 3 else ''} differ"
     return ""
@@ -143,36 +164,51 @@ def _check(metadata: Mapping[str, str], arrays: Arrays) -> Record:
     manifest = json.loads(metadata[_KEY])
     if not isinstance(manifest, dict) or manifest.get("version") != VERSION:
         raise ParityError(f"its manifest must be of version {VERSION}")
-    if set(manifest) != _FIELDS or any(set(run) != _RUN for run in manifest["runs"]):
-        raise ParityError("its manifest does not have the entries of a record")
+    schema.check(manifest, _MANIFEST, "its manifest")
     if manifest.pop("digest") != _sign(manifest):
         raise ParityError("its manifest was edited or damaged: it does not have the digest that it states")
     _check_text(manifest)
+    _check_once("cases", [entry["name"] for entry in manifest["cases"]])
+    _check_once("checks", manifest["checks"])
+    _check_once("dtypes", manifest["dtypes"])
+    if manifest["runs"]:
+        _check_once("frameworks", [run["framework"] for run in manifest["runs"]])
     chosen = [_known(entry) for entry in manifest["cases"]]
-    inputs = {name[7:]: array for name, array in arrays.items() if name.startswith("inputs|")}
+    groups = protocol.by_first(arrays)
+    inputs = groups.pop(_INPUTS, {})
     _compare_digests(manifest["inputs"], {name: digest(array) for name, array in inputs.items()})
-    outcomes = [_outcome(i, run, arrays) for i, run in enumerate(manifest["runs"])]
-    if (
-        strays := arrays.keys()
-        - {f"inputs|{name}" for name in inputs}
-        - {f"{i}|{name}" for i, outcome in enumerate(outcomes) for name in outcome.computed}
-    ):
-        raise ParityError(f"it holds arrays of no run: {', '.join(sorted(strays)[:3])}")
-    drawn = {case.name: _drawn(case, inputs) for case in chosen}
-    if strays := inputs.keys() - flatten(drawn).keys():
+    planned = Record(
+        chosen,
+        manifest["seed"],
+        manifest["checks"],
+        manifest["dtypes"],
+        manifest["image"],
+        {case.name: _drawn(case, inputs) for case in chosen},
+        made=max((run["made"] for run in manifest["runs"]), default=""),
+    )
+    if strays := inputs.keys() - list_inputs(planned.drawn).keys():
         raise ParityError(f"it holds inputs of no case: {', '.join(sorted(strays)[:3])}")
-    made = max((run["made"] for run in manifest["runs"]), default="")
-    seed, image = int(manifest["seed"]), str(manifest["image"])
-    return Record(chosen, seed, list(manifest["checks"]), list(manifest["dtypes"]), image, drawn, outcomes, made)
+    outcomes = [_outcome(planned, run, groups.pop(str(i), {})) for i, run in enumerate(manifest["runs"])]
+    if groups:
+        stray = next(iter(groups))
+        raise ParityError(f"it holds arrays of no run: {join(stray, next(iter(groups[stray])))[:80]}")
+    return replace(planned, outcomes=outcomes)
 
 
-def _known(entry: Mapping[str, Any]) -> Case:
+def _check_once(name: str, values: Sequence[str]) -> None:
+    """Raise ParityError where a list is empty or has something twice."""
+    if not values or len(set(values)) < len(values):
+        raise ParityError(f"its {name} must be at least one, each once, got {', '.join(values)[:80]}")
+
+
+def _known(entry: dict[str, Any]) -> Case:
     """The catalogue's case of that name, if it is the same."""
     case = next((case for case in catalogue.CASES if case.name == entry["name"]), None)
     if case is None:
         raise ParityError(f"the case {str(entry['name'])[:80]!a} is not in this catalogue; versions differ")
-    if other := [key for key, value in _describe(case).items() if entry.get(key) != value]:
-        raise ParityError(f"the case {case.name} is another in this catalogue: {', '.join(other)} differ")
+    described = _describe(case)
+    if other := [key for key in (described | entry) if key not in described or entry.get(key) != described[key]]:
+        raise ParityError(f"the case {case.name} is another in this catalogue: {', '.join(other)[:80]} differ")
     return case
 
 
@@ -185,19 +221,6 @@ def _describe(case: Case) -> dict[str, Any]:
 def asdict_case(case: Case) -> dict[str, Any]:
     """The case's fields; `asdict` cannot copy its read-only mapping."""
     return {key: dict(value) if isinstance(value, Mapping) else value for key, value in vars(case).items()}
-
-
-def _facts(facts: Any) -> dict[str, Any]:
-    """What a run says of itself, if it has the form that reports rely on; nothing where it never got that far."""
-    if facts == {}:
-        return {}
-    texts = [facts[name] for name in ("versions", "switches", "precisions")]
-    texts.append({"id": facts["device"]["id"], "name": facts["device"].get("name", "")})
-    whole = all(isinstance(table, dict) and all(isinstance(v, str) for v in table.values()) for table in texts)
-    numbers = list(facts["canary"].values())
-    if not whole or not numbers or any(type(number) not in (int, float) for number in numbers):
-        raise ParityError("what a run says of itself does not have the form of a record's")
-    return dict(facts)
 
 
 def _check_text(value: Any) -> None:
@@ -217,35 +240,44 @@ def _printable(value: Any) -> Any:
     return [_printable(part) for part in value] if isinstance(value, list) else value
 
 
-def _outcome(i: int, run: Mapping[str, Any], arrays: Arrays) -> Outcome:
-    computed = {name.partition("|")[2]: a for name, a in arrays.items() if name.partition("|")[0] == str(i)}
+def _outcome(planned: Record, run: Mapping[str, Any], computed: Arrays) -> Outcome:
+    """What a run gave, if all of it is of tasks that the catalogue has for the record's cases."""
+    name = run["framework"]
+    tasks = {
+        (case.name, task.key): task.dtype
+        for case in planned.cases
+        for task in plan(case, planned.checks, planned.dtypes, ("eager",), name)
+    }
+    errors: dict[tuple[str, str], str] = {}
+    for entry in run["errors"]:
+        if len(entry) != 3 or tuple(entry[:2]) not in (*tasks, ("", "")):
+            raise ParityError(f"it holds an error of no task: {str(entry)[:80]}")
+        errors[entry[0], entry[1]] = entry[2]
+    if strays := protocol.by_task(computed).keys() - {join(*task) for task in tasks}:
+        raise ParityError(f"it holds arrays of no task: {min(strays)[:80]}")
     _compare_digests(run["results"], _by_task(computed))
-    errors = {(str(case), str(task)): str(why) for case, task, why in run["errors"]}
-    name = check_column(run["framework"])
-    return Outcome(name, name, _facts(run["facts"]), [str(note) for note in run["notes"]], errors, computed)
+    return Outcome(name, name, run["facts"], run["notes"], errors, computed)
 
 
 def _drawn(case: Case, inputs: Arrays) -> Drawn:
-    prefix = f"{case.name}|weights|"
-    weights = {name.removeprefix(prefix): array for name, array in inputs.items() if name.startswith(prefix)}
-    drawn = Drawn(weights, inputs[f"{case.name}|input"], inputs[f"{case.name}|cotangent"])
-    expected = {**shapes(build(case)), "input": case.shape, "cotangent": output_shape(case)}
-    found = {**weights, "input": drawn.x, "cotangent": drawn.cotangent}
-    for name in expected.keys() | found.keys():
+    given = protocol.select(inputs, case.name)
+    weights = protocol.select(given, "weights")
+    expected: dict[str, tuple[int, ...]] = {**shapes(build(case)), "input": case.shape, "cotangent": output_shape(case)}
+    found = weights | {name: given[name] for name in ("input", "cotangent") if name in given}
+    for name in sorted(expected.keys() | found.keys()):
         if name not in expected or name not in found or found[name].shape != expected[name]:
-            raise ParityError(f"{case.name}: {name} is not as this catalogue has it")
+            raise ParityError(f"{case.name}: {name[:80]} is not as this catalogue has it")
         if found[name].dtype != np.float32 or not np.isfinite(found[name]).all():
             raise ParityError(f"{case.name}: {name} must be finite float32")
-    return drawn
+    return Drawn(weights, given["input"], given["cotangent"])
 
 
 def _by_task(computed: Mapping[str, np.ndarray]) -> dict[str, str]:
     """A digest for each task, of all its arrays in order."""
-    tasks: dict[str, list[str]] = {}
-    for name in sorted(computed):
-        task, _, array = name.rpartition("|")
-        tasks.setdefault(task, []).append(f"{array} {digest(computed[name])}")
-    return {task: _hash("\n".join(lines)) for task, lines in tasks.items()}
+    return {
+        task: _hash("\n".join(f"{name} {digest(arrays[name])}" for name in sorted(arrays)))
+        for task, arrays in protocol.by_task(computed).items()
+    }
 
 
 def _compare_digests(stated: Mapping[str, str], found: Mapping[str, str]) -> None:

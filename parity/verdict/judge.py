@@ -101,7 +101,7 @@ def judge(
     """
     exact = dtype == "float64"
     unit, limit = (RELATIVE, relative_limit) if exact else (NOISE_UNITS, NOISE_LIMIT)
-    if why := _structure(computed, reference, dtype):
+    if why := check_structure(computed, reference, dtype):
         return Verdict(float("inf"), limit, unit, why)
     errors = {}
     for key, truth in _determined(reference, undetermined):
@@ -122,7 +122,7 @@ def judge_drift(
     undetermined: Collection[str] = (),
 ) -> Verdict:
     """The verdict over arrays that rounding drives from the reference's: how far, in drifts; the witness is PyTorch."""
-    if why := _structure(computed, reference, dtype):
+    if why := check_structure(computed, reference, dtype):
         return Verdict(float("inf"), DRIFT_LIMIT, DRIFTS, why)
     reference = dict(_determined(reference, undetermined))
     if not reference:
@@ -178,7 +178,7 @@ def _ratio(error: float, scale: float) -> float:
     return error / scale if scale > 0 else float("inf")
 
 
-def _structure(computed: Arrays, reference: Arrays, dtype: str) -> str:
+def check_structure(computed: Arrays, reference: Arrays, dtype: str) -> str:
     """What is wrong with names, shapes, dtypes and NaN, in words."""
     if missing := reference.keys() - computed.keys():
         return f"missing {', '.join(sorted(missing))}"

@@ -12,3 +12,5 @@ class Backend:
     device: str = "cpu"
     python: str = sys.executable
     allow_tf32: bool = False
+    # The folder in which compiled code is kept for the next run; none where it is empty.
+    cache: str = ""

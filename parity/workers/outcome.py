@@ -8,6 +8,7 @@ import numpy as np
 
 from ..catalogue.entry import Entry
 from ..catalogue.tasks import Task
+from ..protocol import by_task, join
 
 
 @dataclass
@@ -42,16 +43,12 @@ class Outcome:
 
     def arrays(self, entry: Entry, task: Task) -> dict[str, np.ndarray]:
         """What it computed for a task, by name."""
-        return self._by_task.get(f"{entry.name}|{task.key}", {})
+        return self._by_task.get(join(entry.name, task.key), {})
 
     @cached_property
     def _by_task(self) -> dict[str, dict[str, np.ndarray]]:
         """`computed` in groups, which are asked for once all is there."""
-        groups: dict[str, dict[str, np.ndarray]] = {}
-        for name, array in self.computed.items():
-            task, _, key = name.rpartition("|")
-            groups.setdefault(task, {})[key] = array
-        return groups
+        return by_task(self.computed)
 
     def error(self, entry: Entry, task: Task) -> str:
         """Why it computed nothing for a task, or an empty string."""

@@ -3,24 +3,30 @@
 import json
 import os
 import queue
+import signal
+import socket
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from .. import protocol
 from ..catalogue.entry import Entry
 from ..catalogue.tasks import Task
 from ..catalogue.training import LOSSES, OPTIMIZERS, STEPS, Lesson
 from ..errors import ParityError
 from ..frameworks import switches
+from ..protocol import Done, Failed, Finished, Message, Ready, Refused, join
 from ..verdict.expect import Drawn
 from ..verdict.results import Plan
 from . import endings, interpreters
@@ -29,6 +35,8 @@ from .outcome import Outcome
 
 # How often a worker is looked at that says nothing.
 TICK = 0.5
+# How long a worker that has closed its channel may take to end.
+PATIENCE = 60
 
 
 @dataclass
@@ -36,9 +44,11 @@ class Worker:
     """A framework's process, and what it has given so far."""
 
     backend: Backend
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     folder: Path
     outcome: Outcome
+    # The keys of its tasks by work item; it may speak of no other.
+    items: Mapping[str, Sequence[str]]
     done: bool = False
     stopped: str = ""
     ended: bool = False
@@ -50,10 +60,16 @@ class Worker:
         return self.backend.framework
 
     def collect(self) -> None:
-        """Read what the process wrote; where it did not come to that, how it ended is the error of every task."""
+        """Read what the process wrote; where it did not come to that, how it ended is the error of every task.
+
+        Raises:
+            ParityError: Where it ended before its first case, so that nothing at all was computed.
+        """
         framework = self.backend.framework
         log = self.folder / f"{framework}.log"
         ending = endings.describe(framework, self.process.returncode, self.stopped, log)
+        if not self.outcome.facts:
+            raise ParityError(f"{ending}; that was before its first case: does `{self.backend.python}` work?")
         if not self.done:
             self.outcome.errors["", ""] = ending
             return
@@ -61,23 +77,37 @@ class Worker:
         if self.process.returncode:
             self.outcome.notes.append(f"after its last result {ending}")
 
+    def kill(self) -> None:
+        """End the process, and what it started in turn."""
+        # Its group has its number for as long as it was not waited for.
+        if self.process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
-Messages = queue.Queue[tuple[Worker, str | None]]
+
+Messages = queue.Queue[tuple[Worker, bytes | None]]
 
 
 def list_arrays(drawn: Mapping[str, Drawn], lessons: Mapping[str, Lesson]) -> dict[str, np.ndarray]:
     """What every process reads, by name."""
-    arrays: dict[str, np.ndarray] = {}
-    for name, item in drawn.items():
-        arrays |= {f"{name}|input": item.x, f"{name}|cotangent": item.cotangent}
-        arrays |= {f"{name}|weights|{key}": array for key, array in item.weights.items()}
+    arrays = list_inputs(drawn)
     for name, lesson in lessons.items():
         for i in range(STEPS):
-            arrays[f"{name}|lesson|input|{i}"] = lesson.inputs[i]
-            arrays |= {f"{name}|lesson|{loss}|{i}": lesson.targets[loss][i] for loss in LOSSES}
+            arrays[join(name, "lesson", "input", i)] = lesson.inputs[i]
+            arrays |= {join(name, "lesson", loss, i): lesson.targets[loss][i] for loss in LOSSES}
         for recipe, steps in lesson.synced.items():
             for i, step in enumerate(steps):
-                arrays |= {f"{name}|synced|{recipe}|{i}|{key}": array for key, array in step.items()}
+                arrays |= {join(name, "synced", recipe, i, key): array for key, array in step.items()}
+    return arrays
+
+
+def list_inputs(drawn: Mapping[str, Drawn]) -> dict[str, np.ndarray]:
+    """What the cases compute on in one pass, by name."""
+    arrays: dict[str, np.ndarray] = {}
+    for name, item in drawn.items():
+        arrays |= {join(name, "input"): item.x, join(name, "cotangent"): item.cotangent}
+        arrays |= {join(name, "weights", key): array for key, array in item.weights.items()}
     return arrays
 
 
@@ -141,47 +171,74 @@ def running(
 def start_all(
     backends: Sequence[Backend], arrays: Mapping[str, np.ndarray], jobs: Plan
 ) -> Iterator[tuple[list[Worker], Messages]]:
-    """One process for each backend, at work; none of them is left at the end."""
-    with tempfile.TemporaryDirectory(prefix="parity-") as name:
-        folder = Path(name)
-        save_file(dict(arrays), folder / "arrays.safetensors")
+    """One process for each backend, at work; none of them is left at the end, nor is their folder."""
+    with _temporary_folder() as folder:
+        with _about_room(folder):
+            save_file(dict(arrays), folder / "arrays.safetensors")
         lines: Messages = queue.Queue()
         workers: list[Worker] = []
         try:
             for backend in backends:
-                write_job(folder, backend, jobs[backend.framework])
-                workers.append(start(backend, folder, len(backends), lines))
+                with _about_room(folder):
+                    write_job(folder, backend, jobs[backend.framework])
+                workers.append(start(backend, folder, len(backends), jobs[backend.framework], lines))
             yield workers, lines
         finally:
             for worker in workers:
-                worker.process.kill()
-                worker.process.wait()
+                worker.kill()
 
 
-def start(backend: Backend, folder: Path, workers: int, lines: Messages) -> Worker:
-    """Start the process of a framework, one of so many `workers`; what it says goes to `lines`, None at its end."""
-    with (folder / f"{backend.framework}.log").open("w") as stderr:
-        process = subprocess.Popen(
-            [backend.python, "-m", "parity.workers.worker", backend.framework, str(folder)],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            errors="replace",
-            env=_environment(backend, folder, workers),
-        )
-    worker = Worker(backend, process, folder, Outcome(backend.framework, backend.framework))
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="parity-")
+    except OSError as error:
+        raise ParityError(f"no temporary folder can be made: {error.strerror}; make room, or set TMPDIR") from None
+    with folder as name:
+        yield Path(name)
 
-    def read() -> None:
-        assert process.stdout is not None
-        with process.stdout:
-            for line in process.stdout:
-                lines.put((worker, line))
-        lines.put((worker, None))
 
-    threading.Thread(target=read, daemon=True).start()
+@contextmanager
+def _about_room(folder: Path) -> Iterator[None]:
+    """Say which folder cannot be written to, as when it is full."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise ParityError(f"cannot write to {folder.parent}: {error}; make room, or set TMPDIR") from None
+
+
+def start(backend: Backend, folder: Path, workers: int, entries: Sequence[Entry], lines: Messages) -> Worker:
+    """Start the process of a framework, one of so many `workers`; what it says goes to `lines`, None at its end.
+
+    Raises:
+        ParityError: Where the interpreter cannot be started.
+    """
+    ours, its = socket.socketpair()
+    with its, (folder / f"{backend.framework}.log").open("w") as log:
+        try:
+            process = subprocess.Popen(
+                [backend.python, "-m", "parity.workers.worker", str(its.fileno()), backend.framework, str(folder)],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[its.fileno()],
+                # In a group of its own, Ctrl-C reaches the parent alone, which ends the group.
+                process_group=0,
+                env=_environment(backend, folder, workers),
+            )
+        except OSError as error:
+            ours.close()
+            raise ParityError(f"the interpreter {backend.python} cannot be started: {error.strerror}") from None
+    items = {entry.name: [task.key for task in entry.tasks] for entry in entries}
+    worker = Worker(backend, process, folder, Outcome(backend.framework, backend.framework), items)
+    take = partial(_put, lines, worker)
+    threading.Thread(target=protocol.receive, args=(ours, take), daemon=True).start()
     return worker
+
+
+def _put(lines: Messages, worker: Worker, line: bytes | None) -> None:
+    lines.put((worker, line))
 
 
 def follow(
@@ -202,7 +259,8 @@ def follow(
         timeout: seconds after which a worker that says nothing is stopped.
 
     Raises:
-        ParityError: where a worker's device, packages or arithmetic are not what they must be.
+        ParityError: where a worker's device, packages or arithmetic are not what they must be, where it ends before its
+            first case, or says what is no message.
     """
     while not all(worker.ended for worker in workers):
         try:
@@ -212,7 +270,7 @@ def follow(
                 return
             for silent in (worker for worker in workers if _is_silent(worker, timeout)):
                 silent.stopped = f"said nothing for {timeout:g} seconds (--timeout) and was stopped"
-                silent.process.kill()
+                silent.kill()
                 _end(silent)
             continue
         if worker.ended:
@@ -221,29 +279,35 @@ def follow(
         if line is None:
             _end(worker)
         else:
-            _take_in(worker, line, advance)
+            _take_in(worker, _read(worker, line), advance)
 
 
-def _take_in(worker: Worker, line: str, advance: Callable[[], None]) -> None:
+def _read(worker: Worker, line: bytes) -> Message:
+    """The message that a worker has sent, if it is one that this worker may send."""
     try:
-        message = json.loads(line)
-        kind = next(kind for kind in ("ready", "refused", "error", "done", "name") if kind in message)
-    except (ValueError, TypeError, StopIteration):
-        if line.strip() and not worker.outcome.notes:
-            worker.outcome.notes.append(
-                f"the {worker.backend.framework} process printed to standard output: {line.strip()[:200]}"
-            )
-        return
-    if kind == "refused":
-        raise ParityError(message["refused"])
-    if kind == "ready":
-        worker.outcome.facts = message["ready"]
-    elif kind == "error":
-        worker.outcome.errors[message["name"], message["task"]] = message["error"]
-    elif kind == "done":
-        worker.done = True
-    elif message["finished"]:
-        advance()
+        message = protocol.decode(line)
+    except ParityError as error:
+        raise ParityError(f"the {worker.framework} process sent what is no message of a worker: {error}") from None
+    match message:
+        case Finished(item) if item not in worker.items:
+            raise ParityError(f"the {worker.framework} process finished what it was not given: {item[:80]!a}")
+        case Failed(item, task) if task not in worker.items.get(item, ()):
+            raise ParityError(f"the {worker.framework} process failed in what it was not given: {item[:80]!a}")
+    return message
+
+
+def _take_in(worker: Worker, message: Message, advance: Callable[[], None]) -> None:
+    match message:
+        case Refused(why):
+            raise ParityError(why)
+        case Ready(facts):
+            worker.outcome.facts = facts
+        case Failed(item, task, error):
+            worker.outcome.errors[item, task] = error
+        case Finished(whole=True):
+            advance()
+        case Done():
+            worker.done = True
 
 
 def _is_silent(worker: Worker, timeout: float | None) -> bool:
@@ -251,7 +315,9 @@ def _is_silent(worker: Worker, timeout: float | None) -> bool:
 
 
 def _end(worker: Worker) -> None:
-    worker.process.wait()
+    with suppress(subprocess.TimeoutExpired):
+        worker.process.wait(PATIENCE)
+    worker.kill()
     worker.collect()
     worker.ended = True
 
@@ -267,5 +333,9 @@ def _environment(backend: Backend, folder: Path, workers: int) -> dict[str, str]
         **switches.cache(backend.framework, folder),
         "OMP_NUM_THREADS": str(threads),
         "PYTHONPATH": interpreters.search_path(folder),
+        # What the framework leaves there goes with the folder.
+        "TMPDIR": str(folder),
+        # So that its log is whole when it is killed.
+        "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",
     }

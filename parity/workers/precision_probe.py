@@ -40,18 +40,23 @@ def measure(door: Any, device: str) -> dict[str, float]:
 
 
 def verdict(framework: str, found: Mapping[str, float], *, allow_tf32: bool = False) -> str:
-    """What is wrong with what was measured in `framework`, in one line, or an empty string."""
+    """What is wrong with what was measured in `framework`, in a line, or an empty string; a missing probe is wrong."""
     scale, limit = (ROUNDOFF / TF32_ROUNDOFF, TF32_LIMIT) if allow_tf32 else (1.0, LIMIT)
-    worst = max(found, key=lambda name: (not found[name] * scale <= limit, found[name]))
-    if found[worst] * scale <= limit:
+    worst = max(found, key=lambda name: (not found[name] * scale <= limit, found[name]), default="")
+    if worst and not found[worst] * scale <= limit:
+        name, _, part = worst.partition(" ")
+        what = "less than TF32" if allow_tf32 else "TF32 (or lower)"
+        unit = "2^-11" if allow_tf32 else "2^-24"
+        return (
+            f"{what} is on in {framework}: {name}; its {part} is off by {found[worst] * scale:.3g} u of |w|*|x| "
+            f"where u is {unit}, at most {limit:g} may be"
+        )
+    # ONNX Runtime has no backward pass.
+    parts = PARTS[:1] if framework == "onnx" else PARTS
+    libraries = {name.partition(" ")[0] for name in found}
+    if len(libraries) == 2 and found.keys() == {f"{library} {part}" for library in libraries for part in parts}:
         return ""
-    name, _, part = worst.partition(" ")
-    what = "less than TF32" if allow_tf32 else "TF32 (or lower)"
-    unit = "2^-11" if allow_tf32 else "2^-24"
-    return (
-        f"{what} is on in {framework}: {name}; its {part} is off by {found[worst] * scale:.3g} u of |w|*|x| "
-        f"where u is {unit}, at most {limit:g} may be"
-    )
+    return f"the arithmetic of {framework} was not measured: the {', '.join(parts)} of two products must be there"
 
 
 def draw() -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:

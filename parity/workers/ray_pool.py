@@ -20,6 +20,7 @@ from ..catalogue.entry import Entry
 from ..catalogue.tasks import Task
 from ..errors import ParityError
 from ..frameworks import switches
+from ..protocol import first
 from ..verdict.results import Plan
 from . import pool as job
 from .backend import Backend
@@ -125,13 +126,13 @@ def run_piece(backend: Backend, arrays: dict[str, np.ndarray], piece: Piece, tim
 
 
 def _portable(backend: Backend) -> Backend:
-    """The backend without this process's interpreter, which other machines have elsewhere."""
-    return replace(backend, python="") if backend.python == sys.executable else backend
+    """The backend without this process's interpreter and cache, which other machines have elsewhere."""
+    return replace(backend, python="" if backend.python == sys.executable else backend.python, cache="")
 
 
 def _needed(arrays: Mapping[str, np.ndarray], piece: Piece) -> dict[str, np.ndarray]:
     names = {name for name, _ in piece}
-    return {key: array for key, array in arrays.items() if key.partition("|")[0] in names}
+    return {key: array for key, array in arrays.items() if first(key) in names}
 
 
 def _fetch(ray: Any, reference: Any, backend: Backend) -> Outcome:

@@ -1,10 +1,13 @@
-"""What a worker does before its first task: import, switch, choose the device, measure the arithmetic, and say so."""
+"""What a worker does before its first task: import, switch, choose the device, and measure the arithmetic."""
 
+import os
 import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,45 +15,60 @@ from .. import frameworks
 from ..errors import ParityError
 from ..frameworks import devices, switches
 from . import precision_probe as canary
+from .code_cache import CodeCache
 
-Say = Callable[[dict[str, Any]], object]
+
+@dataclass(frozen=True)
+class Session:
+    """A framework that is ready.
+
+    `enter` is what each thread calls once before it computes, `facts` say on what it runs, as `parity.protocol.FACTS`
+    has them (in "precisions" why the device cannot compute in one, empty where it can), and `cache` keeps what it
+    compiles, if anything does.
+    """
+
+    framework: ModuleType
+    enter: Callable[[], None]
+    facts: dict[str, Any]
+    cache: CodeCache | None
 
 
-def begin(name: str, settings: Mapping[str, Any], say: Say) -> tuple[ModuleType, Callable[[], None], dict[str, str]]:
-    """Make the framework ready, or say why it cannot be and end the process.
+def begin(name: str, settings: Mapping[str, Any], folder: Path) -> Session:
+    """Make the framework ready.
 
     Args:
         name: the framework.
-        settings: "device" and "allow_tf32" of its backend.
-        say: takes what the parent is to hear: {"ready": facts} or {"refused": a line}.
+        settings: its backend's, by name.
+        folder: that of the run.
 
-    Returns:
-        The framework's functions; what each thread calls once before it computes; why the device cannot compute in a
-        precision, by precision, empty where it can.
+    Raises:
+        ParityError: Where the framework is not installed, has no such device, or computes in a lower precision.
     """
     with suppress(ImportError):
         import ml_dtypes  # noqa: F401  gives NumPy the name "bfloat16"
-    try:
-        start = time.perf_counter()
-        framework, door = _load(name)
-        facts: dict[str, Any] = {"versions": {**framework.versions()}, "import_seconds": time.perf_counter() - start}
-        allow_tf32 = settings["allow_tf32"]
-        facts["allow_tf32"] = allow_tf32
-        facts["switches"] = {**switches.taken(name, allow_tf32=allow_tf32), **door.harden(allow_tf32=allow_tf32)}
-        seen = door.available()
-        device = devices.resolve(settings["device"], seen, name)
-        door.select(device)
-        precisions = devices.try_precisions(door.multiply)
-        facts["device"] = {"id": device, **_processor(device), **door.describe(device)}
-        facts |= {"devices": seen, "precisions": precisions, "python": sys.version.split()[0]}
-        facts["canary"] = canary.measure(door, device)
-        say({"ready": facts})
-        if why := canary.verdict(name, facts["canary"], allow_tf32=allow_tf32):
-            raise ParityError(why)
-    except ParityError as error:
-        say({"refused": str(error)})
-        sys.exit(0)
-    return framework, lambda: door.select(device), precisions
+    start = time.perf_counter()
+    framework, door = _load(name)
+    facts: dict[str, Any] = {"versions": {**framework.versions()}, "import_seconds": time.perf_counter() - start}
+    allow_tf32 = settings["allow_tf32"]
+    facts["allow_tf32"] = allow_tf32
+    facts["switches"] = {**switches.taken(name, allow_tf32=allow_tf32), **door.harden(allow_tf32=allow_tf32)}
+    seen = door.available()
+    device = devices.resolve(settings["device"], seen, name)
+    door.select(device)
+    facts["device"] = {"id": device, **_processor(device), **door.describe(device)}
+    cache = _open_cache(settings["cache"], folder, facts)
+    facts |= {"devices": seen, "precisions": devices.try_precisions(door.multiply), "python": sys.version.split()[0]}
+    facts["canary"] = canary.measure(door, device)
+    if why := canary.verdict(name, facts["canary"], allow_tf32=allow_tf32):
+        raise ParityError(why)
+    return Session(framework, lambda: door.select(device), facts, cache)
+
+
+def _open_cache(base: str, run: Path, facts: Mapping[str, Any]) -> CodeCache | None:
+    """JAX's compiled code, unless there is none, or the user has named a folder of their own for it."""
+    folder = switches.code_folder(run)
+    used = os.environ.get("JAX_COMPILATION_CACHE_DIR") == str(folder)
+    return CodeCache.open(Path(base), folder, facts) if base and used else None
 
 
 def _load(name: str) -> tuple[ModuleType, ModuleType]:

@@ -140,7 +140,7 @@ def test_needs_no_framework(tmp_path: Path) -> None:
 # The peak of this program alone: what the parent of a process is told counts the parent's own memory too.
 PEAK = """
 import contextlib, pathlib
-from parity.cli import main
+from parity.__main__ import main
 with contextlib.suppress(SystemExit):
     main()
 print(pathlib.Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])

@@ -1,0 +1,140 @@
+"""What a worker computes: the tasks of every work item, one after another, in one framework.
+
+It reads `FRAMEWORK.json` (backend and tasks) and `arrays.safetensors` (inputs and weights) from the folder, and writes
+what it computed to `FRAMEWORK.safetensors`. It needs NumPy, safetensors and its framework.
+"""
+
+import errno
+import json
+import re
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from .. import protocol
+from ..errors import ParityError
+from ..frameworks.layout import convert
+from ..protocol import Done, Failed, Finished, Message, Ready, Refused, join, select
+from ..verdict.judge import unmoved
+from ..weights import models as weights
+from ..weights.models import get_weights, set_weights
+from .mutation import mutate
+from .startup import begin
+
+Arrays = dict[str, np.ndarray]
+# No room, over a quota, or over the size that a file may have: no task's fault.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def work(name: str, folder: Path, say: Callable[[Message], object]) -> None:
+    """Run every task of the folder's job in the framework `name`.
+
+    Raises:
+        ParityError: Where the framework, its device or the folder cannot be used.
+    """
+    job = json.loads((folder / f"{name}.json").read_text())
+    arrays = protocol.by_first(load_file(folder / "arrays.safetensors"))
+    session = begin(name, job["backend"], folder)
+    framework, facts = session.framework, session.facts
+    computed: Arrays = {}
+
+    def run_entry(entry: dict[str, Any], tasks: Sequence[dict[str, Any]]) -> None:
+        name = entry["name"]
+        for task in tasks:
+            try:
+                tools = mutate(framework, *entry["slip"]) if entry["slip"] else (framework, weights)
+                found = run_task(*tools, entry, task, arrays[entry["case"]])
+            except Exception as error:
+                if isinstance(error, OSError) and error.errno in FULL:
+                    say(Refused(f"the {framework.NAME} process cannot write: {error}; make room there"))
+                    return
+                traceback.print_exc()
+                say(Failed(name, task["key"], _message(error)))
+            else:
+                computed.update({join(name, task["key"], key): value for key, value in found.items()})
+
+    def run_module(entries: Sequence[dict[str, Any]]) -> None:
+        dtypes = list(dict.fromkeys(task["dtype"] for entry in entries for task in entry["tasks"])) or [""]
+        for dtype in dtypes:
+            for entry in entries:
+                refused = dtype == "float64" and facts["precisions"][dtype]
+                run_entry(entry, [] if refused else [task for task in entry["tasks"] if task["dtype"] == dtype])
+                say(Finished(entry["name"], dtype == dtypes[-1]))
+            framework.release()
+
+    framework.release()  # from here on it counts
+    say(Ready(facts))
+    with ThreadPoolExecutor(framework.THREADS, initializer=session.enter) as pool:
+        list(pool.map(run_module, by_module(job["cases"])))
+    try:
+        save_file(computed, folder / f"{name}.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise ParityError(
+            f"the {name} process cannot write to {folder.parent}: {error}; make room, or set TMPDIR"
+        ) from None
+    if session.cache:
+        session.cache.close()
+    say(Done())
+
+
+def by_module(entries: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The entries of each module, the last module, which takes longest, first.
+
+    A module's cases run one after another and one precision after another, because what a framework compiles for one of
+    them it uses again for the next.
+    """
+    modules: dict[str, list[dict[str, Any]]] = {}
+    for entry in entries:
+        modules.setdefault(entry["module"], []).append(entry)
+    return list(reversed(modules.values()))
+
+
+def run_task(framework: Any, weights: Any, entry: dict[str, Any], task: dict[str, Any], arrays: Arrays) -> Arrays:
+    """The arrays of one task, by the names that the reference gives them."""
+    dtype, train = task["dtype"], task["mode"] == "train"
+    model = framework.build(entry["module"], entry["args"], entry["kwargs"])
+    given = {key: array.astype(dtype) for key, array in select(arrays, "weights").items()}
+    weights.set_weights(model, given)
+    if task["check"] in ("training", "steps"):
+        return run_training(framework, model, task, arrays)
+    x = arrays["input"].astype(dtype)
+    if task["check"] == "forward":
+        read = weights.get_weights(model)
+        output = framework.forward(model, x, train=train, form=task["form"])
+        found = {"output": output, **weights.get_weights(model), **unmoved(given, "given"), **unmoved(read, "read")}
+    else:
+        cotangent = arrays["cotangent"].astype(dtype)
+        native = framework.gradients(model, x, cotangent, train=train, form=task["form"])
+        found = {"input": native.pop("input"), **convert(native, framework.NAME, "torch")}
+    return {key: np.ascontiguousarray(array) for key, array in found.items()}
+
+
+def run_training(framework: Any, model: Any, task: dict[str, Any], arrays: Arrays) -> Arrays:
+    """The losses and the arrays after the last step; for the check "steps" those after each, begun at given weights."""
+    loss, dtype, every = task["loss"], task["dtype"], task["check"] == "steps"
+    step = framework.trainer(model, task["optimizer"], loss, task["options"])
+    found: Arrays = {}
+    losses: list[np.ndarray] = []
+    for i in range(task["steps"]):
+        if every:
+            set_weights(model, select(arrays, "synced", task["mode"], i))
+        target = arrays[join("lesson", loss, i)]
+        target = target.astype(dtype) if loss == "mse" else target
+        losses.append(step(arrays[join("lesson", "input", i)].astype(dtype), target).reshape(1))
+        if every:
+            found |= {f"step {i + 1}/{key}": array for key, array in get_weights(model).items()}
+    return {"loss": np.concatenate(losses), **(found or get_weights(model))}
+
+
+def _message(error: Exception) -> str:
+    """The kind of the error and its first line that says something; that of the error inside a Paddle program's."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" -:")]
+    if lines and lines[0] == "In transformed code:":
+        return next((line for line in reversed(lines) if re.match(r"\w+Error: ", line)), lines[-1])
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
