@@ -15,7 +15,7 @@ What is none of these is taken apart into operations that are, or else unknown: 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import log2
+from math import isqrt, log2
 from typing import Any
 
 # XLA adds 442 values of a few channels in order, 4500 in blocks; Paddle's batch norm and PyTorch add in lanes.
@@ -25,24 +25,22 @@ BLOCK = 512
 # their common errors leave this share of what they were if all of them had one exponent.
 SAME_EXPONENT = 1 / 5
 
-# The values of one sum among which those that come again are counted, and of one operation's sums together.
-SAMPLE = 4096
-SAMPLES = 2**18
-# So many blocks show the size of the partial sums of all.
+# A block's partial sums are looked at this often, and of a long sum so many blocks.
+PARTS = 16
 BLOCKS = 16
+
+# How many values of a sum are compared with each other, and of all sums of an operation how many pairs.
+SAMPLE = 128
+PAIRS = 2**24
 
 
 @dataclass(frozen=True)
 class Library:
-    """What the model of sums needs of an array library, along axis 1; `places` are 0, 1, ... of as many columns."""
+    """What the model of sums needs of an array library."""
 
-    cumsum: Callable[[Any], Any]
-    sort: Callable[[Any], Any]
-    running_maximum: Callable[[Any], Any]
     where: Callable[[Any, Any, Any], Any]
     maximum: Callable[[Any, Any], Any]
     floor: Callable[[Any], Any]
-    places: Callable[[Any], Any]
 
 
 def variance_of_products(terms: int) -> float:
@@ -65,17 +63,24 @@ def partial_sum_squared(library: Library, rows: Any, block: int = BLOCK) -> Any:
     count = rows.shape[1]
     blocks = -(-count // block)
     length = count // blocks
-    step = max(1, blocks // BLOCKS)
-    given = mean_square_of_partial(library, rows[:, : blocks * length].reshape(-1, blocks, length)[:, ::step], length)
     mean = rows.mean(1)
     variance = ((rows - mean[:, None]) ** 2).mean(1)
+    step = max(1, blocks // BLOCKS)
+    given = mean_square_of_partial(rows[:, : blocks * length].reshape(-1, blocks, length)[:, ::step])
     return library.maximum(given, random_partial_sum_squared(mean, variance, length))
 
 
-def mean_square_of_partial(library: Library, blocks: Any, length: int) -> Any:
-    """The mean square of the partial sums within blocks (r, b, length), of each r."""
-    sums = library.cumsum(blocks.reshape(-1, length))
-    return (sums**2).mean(1).reshape(len(blocks), -1).mean(1)
+def mean_square_of_partial(blocks: Any) -> Any:
+    """The mean square of the partial sums, in the order given, of each row's blocks (r, b, n), of which it is (r)."""
+    length = blocks.shape[2]
+    parts = min(PARTS, length)
+    sums = blocks[:, :, : length - length % parts].reshape(*blocks.shape[:2], parts, -1).sum(3)
+    partial = sums[:, :, 0]
+    squares = partial**2
+    for i in range(1, parts):
+        partial = partial + sums[:, :, i]
+        squares = squares + partial**2
+    return squares.mean(1) / parts
 
 
 def random_partial_sum_squared(mean: Any, variance: Any, count: Any) -> Any:
@@ -86,21 +91,17 @@ def random_partial_sum_squared(mean: Any, variance: Any, count: Any) -> Any:
 def count_independent(library: Library, rows: Any, width: Any) -> Any:
     """As how many independent errors those of adding up each row count, values within one `width` being the same.
 
-    The sum over a row's values that are not zero of 1 + (k - 1) * SAME_EXPONENT, where k of them are the same. In long
-    rows the pairs of same values are counted among some of them, evenly spread.
+    The sum over a row's values that are not zero of 1 + (k - 1) * SAME_EXPONENT, where k of them are the same. Pairs of
+    the same are counted among some of the values, evenly spread.
     """
     count = rows.shape[1]
-    nonzero = (rows != 0).sum(1)
-    chosen = min(count, max(32, min(SAMPLE, SAMPLES // max(1, len(rows)))))
+    chosen = min(count, max(8, min(SAMPLE, isqrt(PAIRS // max(1, len(rows))))))
     sample = rows[:, :: count // chosen][:, :chosen]
     steps = library.floor(sample / library.maximum(width, width * 0 + 1e-300)[:, None])
-    steps = library.sort(library.where(sample == 0, float("inf"), steps))
-    place = library.places(steps)
-    start = library.where(steps[:, 1:] == steps[:, :-1], 0, place[1:])
-    # How many before a value are the same, added up over k of them, makes k * (k - 1) / 2.
-    before = library.where(steps[:, 1:] == float("inf"), 0, place[1:] - library.running_maximum(start)).sum(1)
-    pairs = before * (count * (count - 1) / max(1, chosen * (chosen - 1)))
-    return nonzero + 2 * SAME_EXPONENT * pairs
+    same = (steps[:, :, None] == steps[:, None, :]) & (sample != 0)[:, :, None]
+    found, nonzero = same.sum((1, 2)), (sample != 0).sum(1)
+    pairs = (found - nonzero) * (count * (count - 1) / (chosen * max(1, chosen - 1)))
+    return (rows != 0).sum(1) + SAME_EXPONENT * pairs
 
 
 def variance_of_scattered(library: Library, total: Any, squares: Any, count: Any, unit: float) -> Any:

@@ -13,15 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from . import rules
 
-LIBRARY = rules.Library(
-    cumsum=lambda x: x.cumsum(1),
-    sort=lambda x: x.sort(1).values,
-    running_maximum=lambda x: x.cummax(1).values,
-    where=torch.where,
-    maximum=torch.maximum,
-    floor=torch.floor,
-    places=lambda x: torch.arange(x.shape[1], device=x.device),
-)
+LIBRARY = rules.Library(torch.where, torch.maximum, torch.floor)
 
 
 class MonteCarlo(TorchDispatchMode):
