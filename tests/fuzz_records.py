@@ -173,12 +173,12 @@ def remember(expect: Callable[..., Iterator[None]]) -> Callable[..., Iterator[No
     """The same, computed once for the same inputs, which are the same in nearly every edited record."""
     known: dict[str, dict[Any, Any]] = {}
 
-    def remembered(cases: Any, drawn: Any, lessons: Any, dtypes: Any, checks: Any, units: Any, truth: Any) -> Any:
+    def remembered(cases: Any, drawn: Any, training_data: Any, dtypes: Any, checks: Any, units: Any, truth: Any) -> Any:
         digests = sorted((name, records.digest(array)) for name, array in records.list_inputs(drawn).items())
-        key = repr(([case.name for case in cases], digests, sorted(lessons), dtypes, checks, units))
+        key = repr(([case.name for case in cases], digests, sorted(training_data), dtypes, checks, units))
         if key not in known:
             fresh: dict[Any, Any] = {}
-            for _ in expect(cases, drawn, lessons, dtypes, checks, units, fresh):
+            for _ in expect(cases, drawn, training_data, dtypes, checks, units, fresh):
                 pass
             known[key] = fresh
         truth.update(known[key])

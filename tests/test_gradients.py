@@ -12,7 +12,8 @@ from parity.frameworks.layout import convert
 from parity.reference import modules as reference
 from parity.reference.arithmetic import Exact
 from parity.runs.run import draw
-from parity.verdict.expect import check_witness, expect
+from parity.verdict.expect import expect
+from parity.verdict.gradient_check import check_gradients
 from parity.verdict.judge import judge
 
 IMAGE = read_image(default_image())
@@ -35,9 +36,9 @@ def test_a_wrong_gradient_of_the_reference_is_seen_by_the_witness(key):
     case = select(["CBAM/norm"])[0]
     drawn, model = draw(case, IMAGE, 0), reference.CBAM(*case.args, **case.kwargs)
     found = expect(case, drawn, "float64", ("gradients",), train=True)["gradients"].arrays
-    check_witness(case, model, drawn, found, train=True)
+    check_gradients(case, model, drawn, found, train=True)
     with pytest.raises(ParityError, match=r"CBAM/norm: the reference's gradient along a direction"):
-        check_witness(case, model, drawn, {**found, key: 1.01 * found[key]}, train=True)
+        check_gradients(case, model, drawn, {**found, key: 1.01 * found[key]}, train=True)
 
 
 def pull(operation, x, cotangent):

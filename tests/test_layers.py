@@ -84,9 +84,9 @@ def test_paddles_kernel_on_the_processor_gives_the_biased_variance():
 def test_torch_knows_the_norms():
     model = torch_impl.SE_ASPP(4, 8)
     count = sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in model.modules())
-    synced = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    assert sum(isinstance(layer, torch.nn.SyncBatchNorm) for layer in synced.modules()) == count == 6
-    assert synced.state_dict().keys() == torch_impl.SE_ASPP(4, 8).state_dict().keys()
+    start_weights = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    assert sum(isinstance(layer, torch.nn.SyncBatchNorm) for layer in start_weights.modules()) == count == 6
+    assert start_weights.state_dict().keys() == torch_impl.SE_ASPP(4, 8).state_dict().keys()
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.25, 0.5])

@@ -11,10 +11,12 @@ from parity.__main__ import main
 from parity.catalogue import cases
 from parity.catalogue.inputs import draw_input, draw_weights
 from parity.frameworks import load
+from parity.frameworks.onnx_graph import to_onnx
+from parity.reference.evaluate import build
 from parity.reference.modules import shapes
-from parity.verdict.expect import build, expect_forward
+from parity.verdict.expect import expect_forward
 from parity.verdict.judge import judge
-from parity.weights.export import parse_call, to_onnx
+from parity.weights.export import parse_call
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (80, 80, 3), np.uint8)
 PLAIN = {"Add", "Clip", "Concat", "Constant", "Conv", "Expand", "Flatten", "Gemm", "Identity", "MatMul", "Mul", "Pad"}

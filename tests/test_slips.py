@@ -14,7 +14,8 @@ from parity import get_weights, set_weights
 from parity.catalogue.cases import CASES
 from parity.catalogue.inputs import default_image, draw_input, draw_weights, read_image
 from parity.reference import modules as reference
-from parity.verdict.expect import build, expect_forward
+from parity.reference.evaluate import build
+from parity.verdict.expect import expect_forward
 from parity.verdict.judge import NOISE_LIMIT, judge
 
 BY_NAME = {case.name: case for case in CASES}

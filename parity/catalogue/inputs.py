@@ -4,12 +4,14 @@ Everything drawn is exact in float32, so float32 and float64 runs get the same n
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from zlib import crc32
 
 import numpy as np
 
+from ..arrays import Arrays
 from ..errors import ParityError
 from .cases import Case
 
@@ -112,3 +114,17 @@ def _draw(leaf: str, shape: tuple[int, ...], gain: float, rng: np.random.Generat
 
 def _generator(case: Case, what: str, seed: int) -> np.random.Generator:
     return np.random.default_rng([seed, crc32(f"{case.name} {what}".encode())])
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a case computes on: canonical weights, the input (n, c, h, w) and the cotangent of the output."""
+
+    weights: Arrays
+    x: np.ndarray
+    cotangent: np.ndarray
+
+    def rounded(self, dtype: str) -> "Drawn":
+        """The same numbers as `dtype` holds them."""
+        weights = {key: array.astype(dtype) for key, array in self.weights.items()}
+        return Drawn(weights, self.x.astype(dtype), self.cotangent.astype(dtype))

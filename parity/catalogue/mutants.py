@@ -197,9 +197,9 @@ MUTANTS: tuple[Mutant, ...] = (
         ("    model.train() if train else model.eval()\n    with", "    model.eval()\n    with"),
         ("    model.train() if train else model.eval()\n    call =", "    model.eval()\n    call ="))),
     Mutant("decay left out", "framework", "SE/normal", _all('rate, decay = options["rate"], options["decay"]', 'rate, decay = options["rate"], 0.0'), check="training", modes=("sgd mse",)),
-    Mutant("Nesterov left out", "framework", "SE/normal", _each(("nesterov=nesterov", "nesterov=False"), ("use_nesterov=nesterov", "use_nesterov=False"), ('nesterov=optimizer == "nesterov"', "nesterov=False")), check="training", modes=("nesterov mse",)),
+    Mutant("Nesterov left out", "framework", "SE/normal", _each(("nesterov=nesterov", "nesterov=False"), ("use_nesterov=nesterov", "use_nesterov=False"), ('nesterov=method == "nesterov"', "nesterov=False")), check="training", modes=("nesterov mse",)),
     Mutant("decoupled decay in Adam", "framework", "SE/normal", _each(("else torch.optim.Adam\n", "else torch.optim.AdamW\n"), ("else paddle.optimizer.Adam\n", "else paddle.optimizer.AdamW\n"), ("change = optax.adam(rate", "change = optax.adamw(rate")), check="training", modes=("adam mse",)),
-    Mutant("gradients not cleared", "framework", "SE/normal", {"torch": ("tuner.zero_grad()", "pass"), "paddle": ("tuner.clear_grad()", "pass")}, check="training", modes=("sgd mse",)),
+    Mutant("gradients not cleared", "framework", "SE/normal", {"torch": ("optimizer.zero_grad()", "pass"), "paddle": ("optimizer.clear_grad()", "pass")}, check="training", modes=("sgd mse",)),
     Mutant("loss of the sum", "framework", "SE/normal", _each(('"mse": F.mse_loss', '"mse": lambda y, t: F.mse_loss(y, t, reduction="sum")'), ('"mse": F.mse_loss', '"mse": lambda y, t: F.mse_loss(y, t, reduction="sum")'), ("criterion(model(x), target).mean()", "criterion(model(x), target).sum()")), check="training", modes=("sgd mse",)),
 )
 # fmt: on

@@ -1,12 +1,12 @@
 """What can be computed of a case: a check, in a mode, a precision and a form of execution."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..protocol import join
-from ..reference.arithmetic import BLOCK
 from . import training
 from .cases import Case
+from .mutants import Mutant
 
 CHECKS = ("forward", "gradients", "training")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -80,15 +80,6 @@ def is_formed(case: Case, check: str, mode: str, form: str) -> bool:
     return form in ("eager", "channels-last") or case.name in COMPILED
 
 
-def adds_in_order(case: Case, dtype: str, form: str) -> bool:
-    """Whether kernels of this form add more than a block of a channel's values one after another: see `Noisy`.
-
-    In float64 what counts is the function, and half precision is added in float32.
-    """
-    n, _, h, w = case.shape
-    return form == "channels-last" and dtype == "float32" and n * h * w > BLOCK
-
-
 def is_trained(case: Case) -> bool:
     """Whether the case is one of the few that are trained."""
     return bool(training.recipes_of(case))
@@ -103,3 +94,21 @@ def plan_training(case: Case, dtype: str) -> list[Task]:
         return []
     checks = ("training",) if dtype == "float64" else ("training", "steps")
     return [Task(check, recipe, dtype) for check in checks for recipe in training.recipes_of(case)]
+
+
+@dataclass(frozen=True)
+class WorkItem:
+    """A case and what is to be computed of it, by an implementation with a slip or by the true one."""
+
+    case: Case
+    tasks: Sequence[Task]
+    mutant: Mutant | None = None
+
+    @property
+    def name(self) -> str:
+        """What its results are found by."""
+        return self.case.name if self.mutant is None else f"{self.mutant.name} in {self.case.name}"
+
+
+# The work items of each framework.
+Plan = Mapping[str, Sequence[WorkItem]]

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from rich import box
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..verdict.results import Report, Result
+from ..verdict.results import Report, Result, Status
 
 # Of the arrays in a line for people; the JSON has all.
 NAMES = 4
@@ -22,7 +21,7 @@ def to_json(report: Report) -> str:
     rows = [*report.results, *report.more]
     results = [
         {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
-        for row in map(asdict, rows)
+        for row in (result.as_dict() for result in rows)
     ]
     document = {
         "passed": report.passed,
@@ -103,10 +102,10 @@ def _special(results: Sequence[Result]) -> dict[str, list[str]]:
     """What could not be judged and why, each reason with where it holds."""
     lines: dict[str, list[str]] = {}
     for result in results:
-        if result.verdict == "undetermined":
+        if result.verdict is Status.UNDETERMINED:
             line = f"UNDETERMINED {result.case}, {result.dtype}, {result.check}: {_shorten(result.why)}"
             lines.setdefault(line, []).append(result.framework)
-        elif result.verdict == "unsupported":
+        elif result.verdict is Status.UNSUPPORTED:
             line = f"UNSUPPORTED in {result.framework}, {result.dtype}, {result.check}: {result.why}"
             lines.setdefault(line, []).append(result.case)
     return {line: where if len(where) < 4 else [f"{len(where)} cases"] for line, where in lines.items()}
@@ -135,7 +134,7 @@ def _table(results: Sequence[Result], frameworks: Sequence[str]) -> Table:
     table.add_column("verdict", no_wrap=True)
     groups: dict[tuple[str, str, str], list[Result]] = {}
     for result in results:
-        if result.verdict not in ("same", "differs"):
+        if not result.judged:
             continue
         groups.setdefault((result.case, result.dtype, result.unit), []).append(result)
     previous = ""

@@ -128,35 +128,35 @@ def gradients(
     return {"input": relayout(to_numpy(found_input), "nhwc", "nchw")} | {key: to_numpy(flat[key]) for key in keys}
 
 
-def trainer(model: nnx.Module, optimizer: str, loss: str, options: Mapping[str, float]) -> Trainer:
+def trainer(model: nnx.Module, method: str, loss: str, options: Mapping[str, float]) -> Trainer:
     """A function that takes an input and a target, makes one step with Optax's optimizer and gives the loss."""
     model.train()
     rate, decay = options["rate"], options["decay"]
-    if optimizer == "adamw":
+    if method == "adamw":
         change = optax.adamw(rate, options["beta1"], options["beta2"], options["epsilon"], weight_decay=decay)
-    elif optimizer == "adam":
+    elif method == "adam":
         change = optax.adam(rate, options["beta1"], options["beta2"], options["epsilon"])
     else:
-        change = optax.sgd(rate, options.get("momentum"), nesterov=optimizer == "nesterov")
-    if optimizer != "adamw":
+        change = optax.sgd(rate, options.get("momentum"), nesterov=method == "nesterov")
+    if method != "adamw":
         change = optax.chain(optax.add_decayed_weights(decay), change)
-    tuner = nnx.Optimizer(model, change, wrt=nnx.Param)
+    optimizer = nnx.Optimizer(model, change, wrt=nnx.Param)
     criterion = {"mse": optax.squared_error, "cross-entropy": optax.softmax_cross_entropy_with_integer_labels}[loss]
 
-    graph, _ = nnx.split((model, tuner))
+    graph, _ = nnx.split((model, optimizer))
 
     @partial(jax.jit, compiler_options=FAST_COMPILATION)
     def update(state: nnx.State, x: jax.Array, target: jax.Array) -> tuple[jax.Array, nnx.State]:
-        model, tuner = nnx.merge(graph, state, copy=True)
+        model, optimizer = nnx.merge(graph, state, copy=True)
         value, gradients = nnx.value_and_grad(lambda model: criterion(model(x), target).mean())(model)
-        tuner.update(model, gradients)
-        return value, nnx.state((model, tuner))
+        optimizer.update(model, gradients)
+        return value, nnx.state((model, optimizer))
 
     def step(x: np.ndarray, target: np.ndarray) -> np.ndarray:
         target = relayout(target, "nchw", "nhwc") if target.ndim == 4 else target
         x = jnp.asarray(relayout(x, "nchw", "nhwc"))
-        value, state = update(nnx.state((model, tuner)), x, jnp.asarray(target))
-        nnx.update((model, tuner), state)
+        value, state = update(nnx.state((model, optimizer)), x, jnp.asarray(target))
+        nnx.update((model, optimizer), state)
         return to_numpy(value)
 
     return step

@@ -7,8 +7,8 @@ import numpy as np
 import onnxruntime
 from torch import nn
 
-from ..weights.export import to_onnx
 from . import torch as source
+from .onnx_graph import to_onnx
 
 NAME = "onnx"
 THREADS = 1

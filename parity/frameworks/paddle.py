@@ -95,27 +95,27 @@ def gradients(
     return {key: to_numpy(gradient) for key, gradient in zip(leaves, found, strict=True)}
 
 
-def trainer(model: nn.Layer, optimizer: str, loss: str, options: Mapping[str, float]) -> Trainer:
+def trainer(model: nn.Layer, method: str, loss: str, options: Mapping[str, float]) -> Trainer:
     """A function that takes an input and a target, makes one step with Paddle's optimizer and gives the loss."""
     model.train()
     parameters = model.parameters()
     rate, decay = options["rate"], options["decay"]
-    if optimizer in ("adam", "adamw"):
-        kind = paddle.optimizer.AdamW if optimizer == "adamw" else paddle.optimizer.Adam
+    if method in ("adam", "adamw"):
+        kind = paddle.optimizer.AdamW if method == "adamw" else paddle.optimizer.Adam
         beta1, beta2, epsilon = options["beta1"], options["beta2"], options["epsilon"]
-        tuner = kind(rate, beta1, beta2, epsilon, parameters=parameters, weight_decay=decay)
-    elif optimizer == "sgd":
-        tuner = paddle.optimizer.SGD(rate, parameters, weight_decay=decay)
+        optimizer = kind(rate, beta1, beta2, epsilon, parameters=parameters, weight_decay=decay)
+    elif method == "sgd":
+        optimizer = paddle.optimizer.SGD(rate, parameters, weight_decay=decay)
     else:
-        momentum, nesterov = options["momentum"], optimizer == "nesterov"
-        tuner = paddle.optimizer.Momentum(rate, momentum, parameters, use_nesterov=nesterov, weight_decay=decay)
+        momentum, nesterov = options["momentum"], method == "nesterov"
+        optimizer = paddle.optimizer.Momentum(rate, momentum, parameters, use_nesterov=nesterov, weight_decay=decay)
     criterion = {"mse": F.mse_loss, "cross-entropy": partial(F.cross_entropy, axis=1)}[loss]
 
     def step(x: np.ndarray, target: np.ndarray) -> np.ndarray:
         value = criterion(model(paddle.to_tensor(x)), paddle.to_tensor(target))
-        tuner.clear_grad()
+        optimizer.clear_grad()
         value.backward()
-        tuner.step()
+        optimizer.step()
         return to_numpy(value)
 
     return step

@@ -115,25 +115,25 @@ def gradients(
     return {key: to_numpy(gradient) for key, gradient in zip(leaves, found, strict=True)}
 
 
-def trainer(model: nn.Module, optimizer: str, loss: str, options: Mapping[str, float]) -> Trainer:
+def trainer(model: nn.Module, method: str, loss: str, options: Mapping[str, float]) -> Trainer:
     """A function that takes an input and a target, makes one step with PyTorch's optimizer and gives the loss."""
     model.train()
     parameters = list(model.parameters())
     rate, decay = options["rate"], options["decay"]
-    if optimizer in ("adam", "adamw"):
-        kind = torch.optim.AdamW if optimizer == "adamw" else torch.optim.Adam
+    if method in ("adam", "adamw"):
+        kind = torch.optim.AdamW if method == "adamw" else torch.optim.Adam
         betas = (options["beta1"], options["beta2"])
-        tuner = kind(parameters, lr=rate, betas=betas, eps=options["epsilon"], weight_decay=decay)
+        optimizer = kind(parameters, lr=rate, betas=betas, eps=options["epsilon"], weight_decay=decay)
     else:
-        momentum, nesterov = options.get("momentum", 0.0), optimizer == "nesterov"
-        tuner = torch.optim.SGD(parameters, lr=rate, momentum=momentum, nesterov=nesterov, weight_decay=decay)
+        momentum, nesterov = options.get("momentum", 0.0), method == "nesterov"
+        optimizer = torch.optim.SGD(parameters, lr=rate, momentum=momentum, nesterov=nesterov, weight_decay=decay)
     criterion: Any = {"mse": F.mse_loss, "cross-entropy": F.cross_entropy}[loss]
 
     def step(x: np.ndarray, target: np.ndarray) -> np.ndarray:
         value = criterion(model(on_device(x)), on_device(target))
-        tuner.zero_grad()
+        optimizer.zero_grad()
         value.backward()
-        tuner.step()
+        optimizer.step()
         return to_numpy(value)
 
     return step

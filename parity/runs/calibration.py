@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from ..catalogue.cases import Case, select
-from ..catalogue.entry import Entry
 from ..catalogue.mutants import MUTANTS, Mutant
-from ..catalogue.tasks import plan
+from ..catalogue.tasks import WorkItem, plan
 from ..errors import ParityError
+from ..verdict.expect_all import Expectations, expect_case
 from ..verdict.judge import NOISE_LIMIT
+from ..verdict.judge_all import judge_item
 from ..verdict.results import Result
 from ..workers.pool import follow, running
 from .mutation_test import tasks_of
-from .run import Truth, draw, expect_case, judge_entry
+from .run import draw
 
 
 @dataclass(frozen=True)
@@ -59,30 +60,32 @@ def calibrate(
         ParityError: where no framework could measure anything.
     """
     slips = [mutant for mutant in MUTANTS if mutant.dtype == dtype and mutant.check in checks]
-    jobs: dict[str, list[Entry]] = {framework: [] for framework in frameworks}
+    jobs: dict[str, list[WorkItem]] = {framework: [] for framework in frameworks}
     needed: dict[str, Case] = {}
     for seed in seeds:
         copies = [_copy(case, seed) for case in cases]
         needed |= {copy.name: copy for copy in copies}
         for framework, entries in jobs.items():
-            entries += [Entry(copy, plan(copy, checks, [dtype], ["eager"], framework)) for copy in copies]
+            entries += [WorkItem(copy, plan(copy, checks, [dtype], ["eager"], framework)) for copy in copies]
         for mutant in slips:
             copy = _copy(select([mutant.case])[0], seed)
             needed[copy.name] = copy
             for framework in mutant.edits.keys() & jobs.keys():
-                jobs[framework].append(Entry(copy, tasks_of(mutant, framework), mutant))
+                jobs[framework].append(WorkItem(copy, tasks_of(mutant, framework), mutant))
     drawn = {name: draw(case, image, 0) for name, case in needed.items()}
     with running(jobs, drawn, {}) as (workers, lines):
-        truth: Truth = {}
+        expectations: Expectations = {}
         for name, case in needed.items():
-            truth |= expect_case(case, drawn[name], [dtype], checks)
+            expectations |= expect_case(case, drawn[name], [dtype], checks)
             advance()
         follow(workers, lines, advance)
     samples = [
         sample
         for worker in workers
         for entry in jobs[worker.framework]
-        for sample in _worst(entry, judge_entry(worker.outcome, entry, truth, [other.outcome for other in workers]))
+        for sample in _worst(
+            entry, judge_item(worker.outcome, entry, expectations, [other.outcome for other in workers])
+        )
     ]
     if not any(sample.mutant is None for sample in samples):
         raise ParityError(
@@ -117,9 +120,9 @@ def _copy(case: Case, seed: int) -> Case:
     return replace(case, label=f"{case.label}#{seed}")
 
 
-def _worst(entry: Entry, results: Sequence[Result]) -> Iterator[Sample]:
+def _worst(entry: WorkItem, results: Sequence[Result]) -> Iterator[Sample]:
     """The sample that an entry makes: none where nothing could be judged, as of the gradients of an ONNX graph."""
-    judged = [result for result in results if result.verdict in ("same", "differs")]
+    judged = [result for result in results if result.judged]
     if judged:
         worst = max(judged, key=lambda result: result.error)
         case, _, seed = entry.case.name.partition("#")

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..catalogue.cases import Case, select
-from ..catalogue.entry import Entry
 from ..catalogue.mutants import MUTANTS, Mutant
-from ..catalogue.tasks import Task, plan
+from ..catalogue.tasks import Task, WorkItem, plan
+from ..verdict.expect_all import Expectations, expect_case, expect_case_training
+from ..verdict.judge_all import judge_item
 from ..verdict.results import Result
 from ..workers.mutation import read_mutated, source_file
 from ..workers.pool import follow, running
-from .run import Truth, draw, draw_case_lesson, expect_case, expect_lesson, judge_entry
+from .run import draw, draw_case_training
 
 
 @dataclass(frozen=True)
@@ -61,23 +62,23 @@ def hunt(
     cases = {mutant.case: select([mutant.case])[0] for mutant in mutants}
     drawn = {name: draw(case, image, 0) for name, case in cases.items()}
     trained = {mutant.case for mutant in mutants if mutant.check == "training"}
-    lessons = {name: draw_case_lesson(cases[name], drawn[name], 0) for name in trained}
+    training_data = {name: draw_case_training(cases[name], drawn[name], 0) for name in trained}
     jobs = {framework: _entries(framework, mutants) for framework in frameworks}
-    with running(jobs, drawn, lessons) as (workers, lines):
-        truth: Truth = {}
+    with running(jobs, drawn, training_data) as (workers, lines):
+        expectations: Expectations = {}
         needed = {(m.case, m.dtype, m.check) for m in mutants}
         for name, dtype, check in sorted(needed):
             if check == "training":
                 recipes = {mode for m in mutants if (m.case, m.check) == (name, check) for mode in m.modes}
-                truth |= expect_lesson(cases[name], lessons[name], [dtype], sorted(recipes))
+                expectations |= expect_case_training(cases[name], training_data[name], [dtype], sorted(recipes))
             else:
-                truth |= expect_case(cases[name], drawn[name], [dtype], [check])
+                expectations |= expect_case(cases[name], drawn[name], [dtype], [check])
         follow(workers, lines, advance)
     return [
         Hunt(
             worker.framework,
             entry.mutant,
-            _worst(judge_entry(worker.outcome, entry, truth, [other.outcome for other in workers])),
+            _worst(judge_item(worker.outcome, entry, expectations, [other.outcome for other in workers])),
         )
         for worker in workers
         for entry in jobs[worker.framework]
@@ -90,16 +91,16 @@ def tasks_of(mutant: Mutant, framework: str) -> list[Task]:
     return [task for task in tasks if not mutant.modes or task.mode in mutant.modes]
 
 
-def _entries(framework: str, mutants: Sequence[Mutant]) -> list[Entry]:
+def _entries(framework: str, mutants: Sequence[Mutant]) -> list[WorkItem]:
     """One entry for each slip, and one without for each case, with every task of its slips."""
-    entries: list[Entry] = []
+    entries: list[WorkItem] = []
     true_code: dict[str, tuple[Case, dict[Task, None]]] = {}
     for mutant in mutants:
         if framework in mutant.edits:
             case, tasks = select([mutant.case])[0], tasks_of(mutant, framework)
-            entries.append(Entry(case, tasks, mutant))
+            entries.append(WorkItem(case, tasks, mutant))
             true_code.setdefault(case.name, (case, {}))[1].update(dict.fromkeys(tasks))
-    return entries + [Entry(case, list(tasks)) for case, tasks in true_code.values()]
+    return entries + [WorkItem(case, list(tasks)) for case, tasks in true_code.values()]
 
 
 def _worst(results: Sequence[Result]) -> Result:

@@ -9,19 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from ..catalogue.cases import Case
-from ..catalogue.entry import Entry
-from ..catalogue.tasks import Task
+from ..catalogue.tasks import Plan, Task, WorkItem
 from ..errors import ParityError
 from ..verdict.expect import Expected
-from ..verdict.judge import RELATIVE, RELATIVE_LIMIT, Noise, Verdict, check_structure, judge
-from ..verdict.results import Plan, Report, Result
+from ..verdict.expect_all import Expectations, Key, expect_all, roundoffs
+from ..verdict.judge import RELATIVE, RELATIVE_LIMIT, Noise, check_structure, judge
+from ..verdict.judge_all import judge_all
+from ..verdict.results import Report, Result, Verdict
 from ..workers import pool as job
 from ..workers import precision_probe as canary
 from ..workers.backend import Backend
 from ..workers.outcome import Outcome
 from . import record_file as records
 from .record_file import Record
-from .run import Truth, draw, draw_lessons, expect_everything, judge_all, plan_all, roundoffs, truth_key
+from .run import draw, draw_all_training, plan_all
 
 # Two errors that know nothing of each other add as squares do.
 APART = float(np.sqrt(2))
@@ -42,8 +43,8 @@ def record(
 ) -> Record:
     """The plan with what each backend computes of it; see `parity.workers.pool.compute` for what is raised."""
     jobs = _jobs(planned, [backend.framework for backend in backends])
-    lessons = draw_lessons(planned.cases, planned.drawn, planned.checks, planned.seed)
-    arrays = job.list_arrays(planned.drawn, lessons)
+    training_data = draw_all_training(planned.cases, planned.drawn, planned.checks, planned.seed)
+    arrays = job.list_arrays(planned.drawn, training_data)
     outcomes = job.compute(backends, arrays, jobs, advance=advance, timeout=timeout)
     return replace(planned, outcomes=outcomes, made=datetime.now(UTC).isoformat(timespec="seconds"))
 
@@ -64,15 +65,18 @@ def compare(paths: Sequence[Path], found: Sequence[Record], *, advance: Callable
         _check_arithmetic(path, each.outcomes)
     records.names(paths, [each.outcomes for each in found])
     jobs = _jobs(first, list(dict.fromkeys(outcome.framework for outcome in outcomes)))
-    truth: Truth = {}
-    lessons = draw_lessons(first.cases, first.drawn, first.checks, first.seed)
+    expectations: Expectations = {}
+    training_data = draw_all_training(first.cases, first.drawn, first.checks, first.seed)
     units = roundoffs(allow_tf32=any(outcome.allow_tf32 for outcome in outcomes))
-    for _ in expect_everything(first.cases, first.drawn, lessons, first.dtypes, first.checks, units, truth):
+    for expected in expect_all(first.cases, first.drawn, training_data, first.dtypes, first.checks, units):
+        expectations |= expected
         advance()
-    report = judge_all(outcomes, jobs, truth, first.seed)
+    report = judge_all(outcomes, jobs, expectations, first.seed)
     if not report.results:
         raise ParityError(f"{paths[0]} holds nothing to judge: no case has such a check in such a precision")
-    return replace(report, more=[result for a, b in combinations(outcomes, 2) for result in _pair(a, b, jobs, truth)])
+    return replace(
+        report, more=[result for a, b in combinations(outcomes, 2) for result in _pair(a, b, jobs, expectations)]
+    )
 
 
 def _check_arithmetic(path: Path, outcomes: Sequence[Outcome]) -> None:
@@ -87,7 +91,7 @@ def _jobs(planned: Record, frameworks: Sequence[str]) -> Plan:
     return plan_all(planned.cases, frameworks, planned.checks, planned.dtypes, ("eager",))
 
 
-def _pair(a: Outcome, b: Outcome, jobs: Plan, truth: Truth) -> Iterator[Result]:
+def _pair(a: Outcome, b: Outcome, jobs: Plan, expectations: Expectations) -> Iterator[Result]:
     """The verdict on two runs, on every task that both computed and that rounding alone does not lead astray."""
     for entry, other in zip(jobs[a.framework], jobs[b.framework], strict=True):
         # ONNX Runtime has fewer tasks than the others.
@@ -96,10 +100,10 @@ def _pair(a: Outcome, b: Outcome, jobs: Plan, truth: Truth) -> Iterator[Result]:
                 outcome.error(entry, task) or outcome.refusal(task.dtype) for outcome in (a, b)
             ):
                 continue
-            yield _pair_task(a, b, entry, task, truth[truth_key(entry.case, task)])
+            yield _pair_task(a, b, entry, task, expectations[Key.of(entry.case, task)])
 
 
-def _pair_task(a: Outcome, b: Outcome, entry: Entry, task: Task, expected: Expected) -> Result:
+def _pair_task(a: Outcome, b: Outcome, entry: WorkItem, task: Task, expected: Expected) -> Result:
     noise = {key: Noise(APART * noise.rms, APART * noise.peak) for key, noise in expected.noise.items()}
     # What is not as the reference has it is said where each is held against it, and has no distance.
     whole = [not check_structure(each.arrays(entry, task), expected.arrays, task.dtype) for each in (a, b)]
@@ -107,17 +111,5 @@ def _pair_task(a: Outcome, b: Outcome, entry: Entry, task: Task, expected: Expec
         other = {key: array.astype(np.float64) for key, array in b.arrays(entry, task).items() if key in noise}
         verdict = judge(a.arrays(entry, task), other, task.dtype, noise, APART * RELATIVE_LIMIT)
     else:
-        verdict = Verdict(float("inf"), APART * RELATIVE_LIMIT, RELATIVE, "names, shapes, dtypes or NaN differ")
-    return Result(
-        entry.name,
-        f"{a.name} ~ {b.name}",
-        f"{a.device} ~ {b.device}",
-        task.dtype,
-        task.title,
-        verdict.error,
-        verdict.limit,
-        verdict.unit,
-        verdict.word,
-        verdict.passed,
-        verdict.why,
-    )
+        verdict = Verdict.of(float("inf"), APART * RELATIVE_LIMIT, RELATIVE, "names, shapes, dtypes or NaN differ")
+    return Result.of(entry.name, f"{a.name} ~ {b.name}", f"{a.device} ~ {b.device}", task, verdict)

@@ -18,14 +18,16 @@ import numpy as np
 from safetensors.numpy import save
 
 from .. import protocol, schema
+from ..arrays import Arrays
 from ..catalogue import cases as catalogue
 from ..catalogue.cases import Case
+from ..catalogue.inputs import Drawn
 from ..catalogue.tasks import CHECKS, DTYPES, plan
 from ..errors import ParityError
 from ..frameworks import COLUMNS, devices
 from ..protocol import FACTS, join
+from ..reference.evaluate import build, output_shape
 from ..reference.modules import shapes
-from ..verdict.expect import Drawn, build, output_shape
 from ..weights.files import atomic
 from ..weights.files import safetensors as reader
 from ..workers.outcome import Outcome
@@ -60,8 +62,6 @@ _MANIFEST: Mapping[str, Any] = {
     "runs": [_RUN],
     "digest": _DIGEST,
 }
-
-Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)

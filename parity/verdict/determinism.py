@@ -4,10 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..catalogue.entry import Entry
-from ..catalogue.tasks import Task
+from ..catalogue.tasks import Plan, Task, WorkItem
 from ..workers.outcome import Outcome
-from .results import Plan, Result
+from .results import Result, Verdict
 
 
 def compare(first: Outcome, others: Sequence[Outcome], jobs: Plan) -> Iterator[Result]:
@@ -18,23 +17,12 @@ def compare(first: Outcome, others: Sequence[Outcome], jobs: Plan) -> Iterator[R
                 yield _compare(first, others, entry, task)
 
 
-def _compare(first: Outcome, others: Sequence[Outcome], entry: Entry, task: Task) -> Result:
+def _compare(first: Outcome, others: Sequence[Outcome], entry: WorkItem, task: Task) -> Result:
     arrays = first.arrays(entry, task)
     changed = sorted({name for other in others for name in unequal(arrays, other.arrays(entry, task))})
     why = f"{', '.join(changed)}: not bit for bit the same in every run" if changed else ""
-    return Result(
-        entry.name,
-        first.name,
-        first.device,
-        task.dtype,
-        task.title,
-        float(len(changed)),
-        0.0,
-        f"arrays changed in {len(others) + 1} runs",
-        "differs" if changed else "same",
-        not changed,
-        why,
-    )
+    unit = f"arrays changed in {len(others) + 1} runs"
+    return Result.of(entry.name, first.name, first.device, task, Verdict.of(float(len(changed)), 0.0, unit, why))
 
 
 def unequal(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> set[str]:

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..arrays import largest
+from .results import Verdict
+
 RELATIVE = "relative"
 NOISE_UNITS = "noise units"
 DRIFTS = "drifts"
@@ -57,27 +60,6 @@ class Noise:
         return cls(max(rms, max(draw.rms for draw in draws) / RAREST), max(draw.peak for draw in draws))
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """The largest error of a group of arrays, what it may be, and what is wrong where it is more."""
-
-    error: float
-    limit: float
-    unit: str
-    why: str = ""
-    special: str = ""
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing is wrong; an error that is not a number is."""
-        return self.error <= self.limit and not self.why
-
-    @property
-    def word(self) -> str:
-        """The verdict in one word: same, differs, or what makes a verdict impossible."""
-        return self.special or ("same" if self.passed else "differs")
-
-
 def judge(
     computed: Arrays,
     reference: Arrays,
@@ -102,15 +84,17 @@ def judge(
     exact = dtype == "float64"
     unit, limit = (RELATIVE, relative_limit) if exact else (NOISE_UNITS, NOISE_LIMIT)
     if why := check_structure(computed, reference, dtype):
-        return Verdict(float("inf"), limit, unit, why)
+        return Verdict.of(float("inf"), limit, unit, why)
     errors = {}
-    for key, truth in _determined(reference, undetermined):
-        difference = computed[key].astype(np.float64) - truth
-        errors[key] = relative(difference, truth, noise[key], limit) if exact else noise_units(difference, noise[key])
+    for key, expected in _determined(reference, undetermined):
+        difference = computed[key].astype(np.float64) - expected
+        errors[key] = (
+            relative(difference, expected, noise[key], limit) if exact else noise_units(difference, noise[key])
+        )
     worst, error = max(errors.items(), key=lambda item: item[1], default=("", 0.0))
     words = "of the largest value" if exact else unit
     why = "" if error <= limit else f"{worst} is off by {error:.3g} {words}, at most {limit:.3g} may be"
-    return Verdict(error, limit, unit, why)
+    return Verdict.of(error, limit, unit, why)
 
 
 def judge_drift(
@@ -123,47 +107,37 @@ def judge_drift(
 ) -> Verdict:
     """The verdict over arrays that rounding drives from the reference's: how far, in drifts; the witness is PyTorch."""
     if why := check_structure(computed, reference, dtype):
-        return Verdict(float("inf"), DRIFT_LIMIT, DRIFTS, why)
+        return Verdict.of(float("inf"), DRIFT_LIMIT, DRIFTS, why)
     reference = dict(_determined(reference, undetermined))
     if not reference:
-        return Verdict(0.0, DRIFT_LIMIT, DRIFTS)
-    predicted = np.mean([(noise[key].rms / (largest(truth) or 1.0)) ** 2 for key, truth in reference.items()])
+        return Verdict.of(0.0, DRIFT_LIMIT, DRIFTS)
+    predicted = np.mean([(noise[key].rms / (largest(expected) or 1.0)) ** 2 for key, expected in reference.items()])
     scale = max(drift(witness, reference) if witness else 0.0, float(np.sqrt(predicted)))
     error = _ratio(drift(computed, reference), scale)
     why = "" if error <= DRIFT_LIMIT else f"is {error:.3g} drifts from the reference, at most {DRIFT_LIMIT:.3g} may be"
-    return Verdict(error, DRIFT_LIMIT, DRIFTS, why)
+    return Verdict.of(error, DRIFT_LIMIT, DRIFTS, why)
 
 
 def _determined(reference: Arrays, undetermined: Collection[str]) -> Iterator[tuple[str, np.ndarray]]:
-    return ((key, truth) for key, truth in reference.items() if key not in undetermined)
+    return ((key, expected) for key, expected in reference.items() if key not in undetermined)
 
 
 def drift(computed: Arrays, reference: Arrays) -> float:
     """The root mean square over the arrays of each one's error relative to its largest value."""
     errors = [
-        np.mean(((computed[key].astype(np.float64) - truth) / (largest(truth) or 1.0)) ** 2)
-        for key, truth in reference.items()
+        np.mean(((computed[key].astype(np.float64) - expected) / (largest(expected) or 1.0)) ** 2)
+        for key, expected in reference.items()
     ]
     return float(np.sqrt(np.mean(errors)))
 
 
-def relative(difference: np.ndarray, truth: np.ndarray, noise: Noise, limit: float) -> float:
+def relative(difference: np.ndarray, expected: np.ndarray, noise: Noise, limit: float) -> float:
     """The largest absolute difference over the largest absolute true value.
 
     Where float64's own noise is more than that lets through, what counts is the noise, NOISE_LIMIT of it at most.
     """
-    scale = max(largest(truth), NOISE_LIMIT * noise.peak / limit)
+    scale = max(largest(expected), NOISE_LIMIT * noise.peak / limit)
     return _ratio(largest(difference), scale)
-
-
-def unmoved(weights: Arrays, who: str) -> dict[str, np.ndarray]:
-    """The running values among canonical weights that a model does not own, so that no pass may move them."""
-    return {f"{who}/{key}": array for key, array in weights.items() if "running_" in key}
-
-
-def largest(array: np.ndarray) -> float:
-    """The largest absolute value."""
-    return float(np.abs(array).max())
 
 
 def noise_units(difference: np.ndarray, noise: Noise) -> float:
@@ -184,10 +158,10 @@ def check_structure(computed: Arrays, reference: Arrays, dtype: str) -> str:
         return f"missing {', '.join(sorted(missing))}"
     if unexpected := computed.keys() - reference.keys():
         return f"unexpected {', '.join(sorted(unexpected))}"
-    for key, truth in reference.items():
+    for key, expected in reference.items():
         array = computed[key]
-        if array.shape != truth.shape:
-            return f"{key} must have shape {truth.shape}, got {array.shape}"
+        if array.shape != expected.shape:
+            return f"{key} must have shape {expected.shape}, got {array.shape}"
         if array.dtype.name != dtype:
             return f"{key} must be {dtype}, got {array.dtype.name}"
         if nans := int(np.count_nonzero(~np.isfinite(array.astype(np.float64)))):

@@ -1,18 +1,48 @@
-"""What a run found: a result for each check, and what it was made with."""
+"""The results of a run: one for each check, and what they were computed with."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
 
-from ..catalogue.entry import Entry
-
-# By framework.
-Plan = Mapping[str, Sequence[Entry]]
+from ..catalogue.tasks import Task
 
 
-@dataclass(frozen=True)
+class Status(StrEnum):
+    """How a check ended; `differs` alone is a failure."""
+
+    SAME = "same"
+    DIFFERS = "differs"
+    # Rounding alone decides these arrays in this precision.
+    UNDETERMINED = "undetermined"
+    # The framework says itself that it cannot compute this.
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How far a group of arrays is off, in which unit, what the limit is, and the reason where it is no `same`."""
+
+    error: float
+    limit: float
+    unit: str
+    status: Status
+    why: str = ""
+
+    @classmethod
+    def of(cls, error: float, limit: float, unit: str, why: str = "") -> "Verdict":
+        """Same where the error is a number within the limit and nothing else is wrong."""
+        same = error <= limit and not why
+        return cls(error=error, limit=limit, unit=unit, status=Status.SAME if same else Status.DIFFERS, why=why)
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing differs."""
+        return self.status is not Status.DIFFERS
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
-    """One check of one case in one framework: how far off it is, in which unit, and what may be."""
+    """The verdict on one check of one case in one framework, or between two."""
 
     case: str
     framework: str
@@ -22,9 +52,40 @@ class Result:
     error: float
     limit: float
     unit: str
-    verdict: str
-    passed: bool
+    verdict: Status
     why: str
+
+    @classmethod
+    def of(cls, case: str, framework: str, device: str, task: Task, verdict: Verdict) -> "Result":
+        """The verdict on a task, with where it was computed."""
+        return cls(
+            case=case,
+            framework=framework,
+            device=device,
+            dtype=task.dtype,
+            check=task.title,
+            error=verdict.error,
+            limit=verdict.limit,
+            unit=verdict.unit,
+            verdict=verdict.status,
+            why=verdict.why,
+        )
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing differs."""
+        return self.verdict is not Status.DIFFERS
+
+    @property
+    def judged(self) -> bool:
+        """Whether there was something to compare."""
+        return self.verdict in (Status.SAME, Status.DIFFERS)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields and whether it passed, for JSON."""
+        fields = asdict(self)
+        why = fields.pop("why")
+        return {**fields, "verdict": self.verdict.value, "passed": self.passed, "why": why}
 
 
 @dataclass(frozen=True)

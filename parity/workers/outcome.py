@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..catalogue.entry import Entry
-from ..catalogue.tasks import Task
+from ..catalogue.tasks import Task, WorkItem
 from ..protocol import by_task, join
 
 
@@ -41,7 +40,7 @@ class Outcome:
         """The versions of the libraries that computed."""
         return self.facts.get("versions", {})
 
-    def arrays(self, entry: Entry, task: Task) -> dict[str, np.ndarray]:
+    def arrays(self, entry: WorkItem, task: Task) -> dict[str, np.ndarray]:
         """What it computed for a task, by name."""
         return self._by_task.get(join(entry.name, task.key), {})
 
@@ -50,7 +49,7 @@ class Outcome:
         """`computed` in groups, which are asked for once all is there."""
         return by_task(self.computed)
 
-    def error(self, entry: Entry, task: Task) -> str:
+    def error(self, entry: WorkItem, task: Task) -> str:
         """Why it computed nothing for a task, or an empty string."""
         return self.errors.get((entry.name, task.key), self.errors.get(("", ""), ""))
 

@@ -21,14 +21,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from .. import protocol
-from ..catalogue.entry import Entry
-from ..catalogue.tasks import Task
-from ..catalogue.training import LOSSES, OPTIMIZERS, STEPS, Lesson
+from ..catalogue.inputs import Drawn
+from ..catalogue.tasks import Plan, Task, WorkItem
+from ..catalogue.training import LOSSES, OPTIMIZERS, STEPS, TrainingData
 from ..errors import ParityError
 from ..frameworks import switches
 from ..protocol import Done, Failed, Finished, Message, Ready, Refused, join
-from ..verdict.expect import Drawn
-from ..verdict.results import Plan
 from . import endings, interpreters
 from .backend import Backend
 from .outcome import Outcome
@@ -89,16 +87,16 @@ class Worker:
 Messages = queue.Queue[tuple[Worker, bytes | None]]
 
 
-def list_arrays(drawn: Mapping[str, Drawn], lessons: Mapping[str, Lesson]) -> dict[str, np.ndarray]:
+def list_arrays(drawn: Mapping[str, Drawn], training_data: Mapping[str, TrainingData]) -> dict[str, np.ndarray]:
     """What every process reads, by name."""
     arrays = list_inputs(drawn)
-    for name, lesson in lessons.items():
+    for name, data in training_data.items():
         for i in range(STEPS):
-            arrays[join(name, "lesson", "input", i)] = lesson.inputs[i]
-            arrays |= {join(name, "lesson", loss, i): lesson.targets[loss][i] for loss in LOSSES}
-        for recipe, steps in lesson.synced.items():
+            arrays[join(name, "data", "input", i)] = data.inputs[i]
+            arrays |= {join(name, "data", loss, i): data.targets[loss][i] for loss in LOSSES}
+        for recipe, steps in data.start_weights.items():
             for i, step in enumerate(steps):
-                arrays |= {join(name, "synced", recipe, i, key): array for key, array in step.items()}
+                arrays |= {join(name, "start_weights", recipe, i, key): array for key, array in step.items()}
     return arrays
 
 
@@ -111,7 +109,7 @@ def list_inputs(drawn: Mapping[str, Drawn]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def write_job(folder: Path, backend: Backend, entries: Sequence[Entry]) -> None:
+def write_job(folder: Path, backend: Backend, entries: Sequence[WorkItem]) -> None:
     """Write what the process of a framework is to compute, and where."""
     todo = [
         {
@@ -160,10 +158,10 @@ def compute(
 
 @contextmanager
 def running(
-    jobs: Plan, drawn: Mapping[str, Drawn], lessons: Mapping[str, Lesson]
+    jobs: Plan, drawn: Mapping[str, Drawn], training_data: Mapping[str, TrainingData]
 ) -> Iterator[tuple[list[Worker], Messages]]:
     """One process for each framework of `jobs`, at work on the processor; none of them is left at the end."""
-    with start_all([Backend(framework) for framework in jobs], list_arrays(drawn, lessons), jobs) as started:
+    with start_all([Backend(framework) for framework in jobs], list_arrays(drawn, training_data), jobs) as started:
         yield started
 
 
@@ -207,7 +205,7 @@ def _about_room(folder: Path) -> Iterator[None]:
         raise ParityError(f"cannot write to {folder.parent}: {error}; make room, or set TMPDIR") from None
 
 
-def start(backend: Backend, folder: Path, workers: int, entries: Sequence[Entry], lines: Messages) -> Worker:
+def start(backend: Backend, folder: Path, workers: int, entries: Sequence[WorkItem], lines: Messages) -> Worker:
     """Start the process of a framework, one of so many `workers`; what it says goes to `lines`, None at its end.
 
     Raises:

@@ -16,12 +16,10 @@ from typing import Any
 import numpy as np
 
 from ..catalogue import cases as catalogue
-from ..catalogue.entry import Entry
-from ..catalogue.tasks import Task
+from ..catalogue.tasks import Plan, Task, WorkItem
 from ..errors import ParityError
 from ..frameworks import switches
 from ..protocol import first
-from ..verdict.results import Plan
 from . import pool as job
 from .backend import Backend
 from .interpreters import PACKAGES
@@ -105,7 +103,7 @@ def options(backend: Backend) -> dict[str, Any]:
     }
 
 
-def cut(todo: Sequence[Entry]) -> Iterator[Piece]:
+def cut(todo: Sequence[WorkItem]) -> Iterator[Piece]:
     """The tasks in pieces of one precision and at most CASES cases, cases by name."""
     for dtype in dict.fromkeys(task.dtype for entry in todo for task in entry.tasks):
         found = [(entry.name, [task for task in entry.tasks if task.dtype == dtype]) for entry in todo]
@@ -118,7 +116,7 @@ def run_piece(backend: Backend, arrays: dict[str, np.ndarray], piece: Piece, tim
     """On a machine of the cluster: the piece's outcome, or in words why the backend cannot compute there."""
     known = {case.name: case for case in catalogue.CASES}
     backend = replace(backend, python=backend.python or sys.executable)
-    todo = [Entry(known[name], listed) for name, listed in piece]
+    todo = [WorkItem(known[name], listed) for name, listed in piece]
     try:
         return job.compute([backend], arrays, {backend.framework: todo}, timeout=timeout)[0]
     except ParityError as error:
@@ -158,7 +156,7 @@ def _join(backend: Backend, pieces: Sequence[tuple[Piece, Outcome]]) -> Outcome:
             (name, task.key): why
             for name, listed in piece
             for task in listed
-            if (why := outcome.error(Entry(known[name], listed), task))
+            if (why := outcome.error(WorkItem(known[name], listed), task))
         }
         device, other = (facts.get("device", {}).get("name", "") for facts in (joined.facts, outcome.facts))
         if other and device != other and not any(other in note for note in joined.notes):

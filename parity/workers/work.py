@@ -18,10 +18,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from .. import protocol
+from ..arrays import unmoved
 from ..errors import ParityError
 from ..frameworks.layout import convert
 from ..protocol import Done, Failed, Finished, Message, Ready, Refused, join, select
-from ..verdict.judge import unmoved
 from ..weights import models as weights
 from ..weights.models import get_weights, set_weights
 from .mutation import mutate
@@ -123,10 +123,10 @@ def run_training(framework: Any, model: Any, task: dict[str, Any], arrays: Array
     losses: list[np.ndarray] = []
     for i in range(task["steps"]):
         if every:
-            set_weights(model, select(arrays, "synced", task["mode"], i))
-        target = arrays[join("lesson", loss, i)]
+            set_weights(model, select(arrays, "start_weights", task["mode"], i))
+        target = arrays[join("data", loss, i)]
         target = target.astype(dtype) if loss == "mse" else target
-        losses.append(step(arrays[join("lesson", "input", i)].astype(dtype), target).reshape(1))
+        losses.append(step(arrays[join("data", "input", i)].astype(dtype), target).reshape(1))
         if every:
             found |= {f"step {i + 1}/{key}": array for key, array in get_weights(model).items()}
     return {"loss": np.concatenate(losses), **(found or get_weights(model))}
