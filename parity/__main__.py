@@ -33,6 +33,7 @@ class Stopped(BaseException):
 def start() -> None:
     """The whole program: `main`, with signals caught."""
     _catch_signals()
+    _prepare_streams()
     main()
 
 
@@ -98,6 +99,19 @@ def _catch_signals() -> None:
             signal.signal(number, stop)
 
 
+def _prepare_streams() -> None:
+    """Put something where a standard stream is closed: the next file to be opened would take its place."""
+    closed = sys.stdout is None
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"))
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a path may hold what no encoding can say
+    if closed:
+        _end("standard output is closed", 2)
+
+
 def _describe(error: Exception) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {ascii(text[:120])[1:-1]}"
@@ -111,7 +125,11 @@ def _end(message: str, code: int) -> "NoReturn":
         # What is left in its buffer would be an error again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if message:
-        print(f"parity: {message}", file=sys.stderr)
+        line = "".join(character if character.isprintable() else "?" for character in message)
+        try:
+            print(f"parity: {line}", file=sys.stderr)
+        except OSError:
+            pass  # nobody can be told, and the exit code says it
     sys.exit(code)
 
 

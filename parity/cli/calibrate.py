@@ -12,9 +12,9 @@ from rich.text import Text
 from ..catalogue import cases as catalogue
 from ..catalogue.inputs import default_image, read_image
 from ..catalogue.tasks import CHECKS, COMPILED, DTYPES
-from ..runs.calibration import Sample, calibrate, draw_picture
+from ..runs.calibration import Sample, calibrate, draw_picture, picture_format
 from ..verdict.judge import NOISE_LIMIT
-from .options import check_writable, choose, choose_frameworks, split
+from .options import check_report, choose, choose_frameworks, split
 from .run import console, progress
 
 # A slip's effect hangs on the weights that are drawn: with a large variance, epsilon hardly counts.
@@ -27,7 +27,10 @@ def run(
     framework: Annotated[list[str] | None, typer.Option(help="torch, paddle or flax; repeatable, or a,b.")] = None,
     check: Annotated[list[str] | None, typer.Option(help="forward or gradients; repeatable, or a,b.")] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
-    picture: Annotated[Path | None, typer.Option(help="Draw the distributions to this PNG file.")] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(help="Draw the distributions to this file, png, svg or pdf; one that is there is replaced."),
+    ] = None,
 ) -> None:
     """Measure many seeds in a precision, and the slips that only it shows, and show where the limit lies between.
 
@@ -42,7 +45,9 @@ def run(
     checks = choose(split(check) or CHECKS[:1], CHECKS[:2], "--check")
     choose([dtype], DTYPES[1:], "--dtype")
     chosen = catalogue.select(split(case) or COMPILED)
-    check_writable(picture)
+    check_report(picture)
+    if picture is not None:
+        picture_format(picture)
     with progress() as bar:
         task = bar.add_task("measuring", total=None)
         samples = calibrate(
@@ -56,7 +61,7 @@ def run(
         )
     if picture is not None:
         draw_picture(samples, dtype, picture)
-    screen = console()
+    screen = console(picture)
     screen.print(_table(samples))
     if absent := [name for name in present if name not in {sample.framework for sample in samples}]:
         screen.print(f"left out, because they cannot compute {' and '.join(checks)} in {dtype}: {', '.join(absent)}")

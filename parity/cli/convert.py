@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ParityError
-from ..weights.files import FRAMEWORKS, about, open_file, write
-from ..weights.files.atomic import check_target
+from ..weights.files import FRAMEWORKS, about, check_target, open_file, write
 from ..weights.files.contents import is_float, outgoing
 from ..weights.files.limits import dtype_named
 from ..weights.files.transfer import plan
@@ -32,7 +31,7 @@ def convert(
     dtype: Annotated[
         str | None, typer.Option(help="Write floating-point weights as this: float16, bfloat16, float32, float64.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the target if it exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the target: a file, or an Orbax checkpoint.")] = False,
 ) -> None:
     """Convert a checkpoint to another format, framework or naming, without loss and without running anything in it.
 
@@ -48,6 +47,8 @@ def convert(
       parity convert big.npz half.safetensors --dtype bfloat16
     """
     check_target(target, force=force)
+    if source.resolve() in target.resolve().parents:
+        raise ParityError(f"{target} cannot be written: it is inside {source}, which is read")
     wanted = None if dtype is None else dtype_named(dtype)
     if wanted is not None and not is_float(wanted):
         raise ParityError(f"--dtype must be of floating point, got {dtype}")

@@ -8,7 +8,8 @@ import typer
 
 from ..errors import ParityError
 from ..frameworks.layout import FRAMEWORKS
-from ..workers import environments
+from ..weights.files.atomic import check_target
+from ..workers import config, environments
 from .backends import Frameworks
 from .options import choose, split
 
@@ -20,6 +21,7 @@ def envs(
     device: Annotated[str, typer.Option(help="cpu, or gpu for one by NVIDIA.")] = "cpu",
     framework: Frameworks = None,
     yes: Annotated[bool, typer.Option("--yes", help="Run the commands of --device gpu, not only show them.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the folder's parity.toml if it exists.")] = False,
 ) -> None:
     """Make an environment for each framework, and the parity.toml that names them.
 
@@ -41,8 +43,9 @@ def envs(
         typer.echo("nothing was run: --yes runs these commands", err=True)
         return
     folder.mkdir(parents=True, exist_ok=True)
+    check_target(folder / config.NAME, force=force)
     environments.make(todo, _show)
-    typer.echo(f"parity run --config {environments.write_config(folder, chosen, device)}")
+    typer.echo(f"parity run --config {environments.write_config(folder, chosen, device, force=force)}")
 
 
 def _show(command: environments.Command) -> None:

@@ -8,19 +8,19 @@ import typer
 from .. import frameworks
 from ..errors import ParityError
 from ..weights.export import weights_to_onnx
-from ..weights.files import load
+from ..weights.files import atomic, load
 from ..weights.networks import identify
-from .options import check_writable
 
 
 def export(
     weights: Annotated[Path, typer.Argument(help="A checkpoint of any framework and format.")],
-    graph: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
+    graph: Annotated[Path, typer.Argument(help="The ONNX file to write; - is standard output.")],
     module: Annotated[
         str | None, typer.Option(help="The module as one writes it; an SEResNet is told from its weights.")
     ] = None,
     dialect: Annotated[str | None, typer.Option(help="Whose names are there, as in `parity convert`.")] = None,
     shape: Annotated[str, typer.Option(help="An input's n,c,h,w to trace with; n, h and w stay free.")] = "1,3,224,224",
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write weights, from whichever framework they come, as an ONNX graph.
 
@@ -33,10 +33,10 @@ def export(
     sides = [int(side) if side.strip().isdecimal() else 0 for side in shape.split(",")]
     if len(sides) != 4 or min(sides) < 1:
         raise ParityError(f"--shape must be four positive integers n,c,h,w, got {shape!a}")
-    check_writable(graph)
+    atomic.check_target(graph, force=force)
     arrays = load(weights, dialect=dialect).weights
     try:
         content = weights_to_onnx(arrays, module or identify(arrays).call, sides)
     except (TypeError, ValueError) as error:
         raise ParityError(str(error)) from error
-    graph.write_bytes(content)
+    atomic.write_bytes(graph, content, force=force)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from .. import frameworks
 from ..errors import ParityError
+from ..weights.files import targets
+from ..weights.files.atomic import check_target
 
 
 def split(values: Sequence[str] | None) -> list[str]:
@@ -44,7 +46,11 @@ def choose_frameworks(values: Sequence[str], elsewhere: Container[str] = ()) -> 
     return present, missing
 
 
-def check_writable(path: Path | None) -> None:
-    """Raise ParityError where a file could not be written at `path`, before any work is done for it."""
-    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-        raise ParityError(f"{path} cannot be written: it must be a file in a folder that exists")
+def check_report(report: Path | None, *inputs: Path | None) -> None:
+    """Raise ParityError where a report could not be written, or would replace what the command reads."""
+    if report is None:
+        return
+    check_target(report, force=True)
+    for path in inputs:
+        if path is not None and path.exists() and report.exists() and report.samefile(path):
+            raise targets.refusal(report, "this command reads it")

@@ -15,17 +15,17 @@ from ..runs import record as recording
 from ..runs import record_file as records
 from ..weights.files import atomic
 from .backends import PATIENCE, AllowTF32, Config, Devices, Frameworks, NoCache, Pythons, Timeout, choose_backends
-from .options import check_writable, choose, split
+from .options import check_report, choose, split
 from .report import print_environment, print_report, to_json
+from .run import Json, progress
 from .run import console as console_for
-from .run import progress
 
 Cases = Annotated[list[str] | None, typer.Option(help="A case, or a glob such as 'CBAM/*'; repeatable.")]
 Dtypes = Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(DTYPES)}; repeatable, or a,b.")]
 Checks = Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(CHECKS)}; repeatable, or a,b.")]
 Image = Annotated[Path | None, typer.Option(help="Your photograph instead of the one that is built in.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the weights and the drawn inputs.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write; - is standard output.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 
 
@@ -79,7 +79,7 @@ def record(
         advance = partial(bar.advance, task)
         done = recording.record(replace(todo, outcomes=[]), backends, timeout=timeout, advance=advance)
     records.write(output, done, force=force)
-    console = console_for()
+    console = console_for(output)
     print_environment({"backends": {outcome.name: outcome.facts for outcome in done.outcomes}}, console)
     failed = [line for outcome in done.outcomes for line in dict.fromkeys(outcome.errors.values())]
     for line in [*failed, *(note for outcome in done.outcomes for note in outcome.notes)]:
@@ -91,23 +91,23 @@ def record(
 
 def compare(
     record: Annotated[list[Path], typer.Argument(help="Files that `parity record` wrote, on any machines.")],
-    json: Annotated[Path | None, typer.Option(help="Write the results to this file too.")] = None,
+    json: Json = None,
 ) -> None:
     """Judge records against the reference and against each other. The exit code is as that of `parity run`.
 
     \b
     parity compare torch.record paddle.record flax.record
     """
-    check_writable(json)
+    check_report(json, *record)
     if len(set(record)) < len(record):
         raise ParityError("a record cannot be compared with itself; a file is named twice")
     found = [records.read(path) for path in record]
     with progress() as bar:
         task = bar.add_task("judging", total=len(found[0].cases))
         report = recording.compare(record, found, advance=partial(bar.advance, task))
-    print_report(report, console_for())
+    print_report(report, console_for(json))
     if json is not None:
-        json.write_text(to_json(report))
+        atomic.write_bytes(json, to_json(report).encode(), force=True)
     raise typer.Exit(0 if report.passed else 1)
 
 

@@ -15,12 +15,18 @@ from ..catalogue.inputs import default_image, read_image
 from ..catalogue.tasks import CHECKS, DTYPES, FORMS
 from ..errors import ParityError
 from ..runs.run import run as compute
-from ..weights.files.atomic import write_file
+from ..weights.files import targets
+from ..weights.files.atomic import write_bytes
 from ..workers import pool as job
 from ..workers import ray_pool as cluster
 from .backends import PATIENCE, AllowTF32, Config, Devices, Frameworks, NoCache, Pythons, Timeout, choose_backends
-from .options import check_writable, choose, split
+from .options import check_report, choose, split
 from .report import print_report, to_json
+
+Json = Annotated[
+    Path | None,
+    typer.Option(help="Write the results to this file too, in place of one that is there; - is standard output."),
+]
 
 # What a table needs where there is no terminal to measure.
 WIDTH = 120
@@ -43,7 +49,7 @@ def run(
     no_cache: NoCache = False,
     repeat: Annotated[int, typer.Option(min=1, help="Run each framework so often; every bit must be the same.")] = 1,
     ray: Annotated[str | None, typer.Option(help="Compute on the Ray cluster at this address; auto finds one.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the results to this file too.")] = None,
+    json: Json = None,
 ) -> None:
     """Compare the frameworks with the reference, case by case.
 
@@ -60,9 +66,9 @@ def run(
     dtypes = choose(split(dtype) or DTYPES[:2], DTYPES, "--dtype")
     checks = choose(split(check) or CHECKS[:1], CHECKS, "--check")
     forms = choose(list(FORMS) if split(compile) == ["all"] else split(compile) or ["eager"], list(FORMS), "--compile")
-    check_writable(json)
+    check_report(json, image, config)
     pixels = read_image(image or default_image())
-    screen = console()
+    screen = console(json)
     with progress() as bar:
         task = bar.add_task("computing", total=len(chosen) * (len(backends) * repeat + 1))
         report = compute(
@@ -85,8 +91,7 @@ def run(
         )
     print_report(report, screen, missing if not framework else ())
     if json is not None:
-        with write_file(json, force=True) as file:
-            file.write(to_json(report).encode())
+        write_bytes(json, to_json(report).encode(), force=True)
     raise typer.Exit(0 if report.passed else 1)
 
 
@@ -107,10 +112,10 @@ def list_cases(
     console().print(table)
 
 
-def console() -> Console:
-    """Standard output, as wide as the terminal."""
-    screen = Console()
-    return screen if screen.is_terminal else Console(width=WIDTH)
+def console(output: Path | None = None) -> Console:
+    """Standard output, as wide as the terminal; standard error where `output` has standard output for itself."""
+    screen = Console(stderr=targets.is_standard_output(output))
+    return screen if screen.is_terminal else Console(width=WIDTH, stderr=screen.stderr)
 
 
 def progress() -> Progress:

@@ -1,5 +1,6 @@
 """Where the limit of the noise units lies: between the most that honest code measures and the least a slip does."""
 
+import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +15,12 @@ from ..verdict.expect_all import Expectations, expect_case
 from ..verdict.judge import NOISE_LIMIT
 from ..verdict.judge_all import judge_item
 from ..verdict.results import Result
+from ..weights.files.atomic import write_bytes
 from ..workers.pool import follow, running
 from .mutation_test import tasks_of
 from .run import draw
+
+PICTURES = ("png", "svg", "pdf")
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,18 @@ def calibrate(
     return samples
 
 
+def picture_format(path: Path) -> str:
+    """The format that the suffix says, PNG without one.
+
+    Raises:
+        ParityError: For a suffix of no picture.
+    """
+    name = path.suffix.removeprefix(".").lower() or PICTURES[0]
+    if name not in PICTURES:
+        raise ParityError(f"a picture's name must end in one of {', '.join(PICTURES)}, got {path}")
+    return name
+
+
 def draw_picture(samples: Sequence[Sample], dtype: str, path: Path) -> None:
     """The distribution of the units for each framework, and of each slip, on a logarithmic axis, with the limit."""
     from matplotlib import pyplot
@@ -111,8 +127,10 @@ def draw_picture(samples: Sequence[Sample], dtype: str, path: Path) -> None:
     axes.set(xscale="log", xlabel=f"error in noise units, {dtype}", ylabel="samples")
     axes.legend(fontsize="small")
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=120, format=picture_format(path))
     pyplot.close(figure)
+    write_bytes(path, drawn.getvalue(), force=True)
 
 
 def _copy(case: Case, seed: int) -> Case:

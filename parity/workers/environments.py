@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import ParityError
+from ..weights.files.atomic import write_bytes
+from . import config
 
 # What the worker needs besides its framework; ml_dtypes is for bfloat16.
 WORKER = ("numpy", "safetensors", "ml_dtypes")
@@ -69,10 +71,10 @@ def make(todo: Sequence[Command], show: Callable[[Command], None]) -> None:
             raise ParityError(f"{' '.join(command[:5])} ... ended with code {code}; what it printed says why")
 
 
-def write_config(folder: Path, frameworks: Sequence[str], device: str) -> Path:
-    """Write parity.toml beside the environments, for `--config`."""
-    path = folder / "parity.toml"
+def write_config(folder: Path, frameworks: Sequence[str], device: str, *, force: bool = False) -> Path:
+    """Write parity.toml beside the environments, for `--config`; one that is there is replaced with `force` alone."""
+    path = folder / config.NAME
     lines = ["[python]", *(f"{name} = {json.dumps(f'{name}/bin/python')}" for name in frameworks)]
     lines += ["", "[device]", *(f"{name} = {json.dumps(device)}" for name in frameworks)]
-    path.write_text("\n".join(lines) + "\n")
+    write_bytes(path, ("\n".join(lines) + "\n").encode(), force=force)
     return path

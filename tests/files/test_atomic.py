@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,12 @@ import parity
 from parity.cli.app import app
 from parity.errors import ParityError
 from parity.weights.files import atomic
+from parity.weights.files.owned import check_checkpoint
 
 HERE = Path(__file__).parent
 SUFFIXES = [".safetensors", ".npz", ".pt", ".pdparams", ".msgpack", ".orbax"]
 OLD = {"conv.weight": np.full((1, 1, 1, 1), 7.0, np.float32)}
+write_directory = partial(atomic.write_directory, check_own=check_checkpoint)
 FRAMEWORK = {".pdparams": "paddle", ".msgpack": "flax", ".orbax": "flax"}
 
 
@@ -96,7 +99,7 @@ def test_an_exception_at_any_point(suffix: str, exists: bool, tmp_path: Path) ->
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
-    for write in (atomic.write_file, atomic.write_directory):
+    for write in (atomic.write_file, write_directory):
         with pytest.raises(KeyboardInterrupt), write(tmp_path / "x"):
             raise KeyboardInterrupt
         assert names(tmp_path) == []
@@ -117,12 +120,12 @@ def test_does_not_overwrite_what_came_to_exist_meanwhile(tmp_path: Path) -> None
     assert names(tmp_path) == ["x"]
 
 
-@pytest.mark.parametrize("write", [atomic.write_file, atomic.write_directory])
+@pytest.mark.parametrize("write", [atomic.write_file, write_directory])
 def test_a_leftover_is_cleared_and_a_live_write_is_not(write, tmp_path: Path) -> None:
     leftover = tmp_path / f".x.1234{atomic.SUFFIX}"
-    leftover.mkdir() if write is atomic.write_directory else leftover.write_bytes(b"half")
+    leftover.mkdir() if write is write_directory else leftover.write_bytes(b"half")
     with write(tmp_path / "x") as first:
-        if write is atomic.write_directory:
+        if write is write_directory:
             first.mkdir()
             with pytest.raises(ParityError, match="could not be written"), write(tmp_path / "x"):
                 pass  # the same process uses the same name, and the first one's is not cleared

@@ -10,9 +10,10 @@ import numpy as np
 
 from ...errors import ParityError
 from .. import dialects, networks
-from . import atomic, native
+from . import atomic, native, targets
 from .contents import Advance, Arrays, Contents, Texts, outgoing
 from .formats import FORMATS, FRAMEWORKS, Format, of_source, of_target
+from .owned import check_checkpoint
 
 __all__ = ["FORMATS", "FRAMEWORKS", "Checkpoint", "Format", "load", "read", "save", "write"]
 
@@ -160,11 +161,16 @@ def write(
     """Write native arrays, whole or not at all."""
     target = of_target(path)
     if target.directory:
-        with atomic.write_directory(path, force=force) as directory:
+        with atomic.write_directory(path, force=force, check_own=check_checkpoint) as directory:
             target.module.write(directory, arrays, metadata)
     else:
         with atomic.write_file(path, force=force) as file:
             target.module.write(file, arrays, metadata, framework, advance)
+
+
+def check_target(path: Path, *, force: bool) -> None:
+    """Raise ParityError where no checkpoint could be written at `path`, before any work is done for it."""
+    targets.find(path, force=force, check_own=check_checkpoint if of_target(path).directory else None)
 
 
 def open_file(path: Path, *, framework: str | None = None) -> Opened:

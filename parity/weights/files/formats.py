@@ -1,5 +1,6 @@
 """The formats: one table, and how a file's is told."""
 
+import stat
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -49,13 +50,16 @@ def of_target(path: Path) -> Format:
 
 def of_source(path: Path) -> Format:
     """The format of a file that is there, by its first bytes, and where these leave two, by its suffix."""
-    if path.is_dir():
-        return _BY_NAME["orbax"]
-    if not path.is_file():
-        raise ParityError("must be a file or an Orbax directory" if path.exists() else "there is no such file")
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            return _BY_NAME["orbax"]
+        if not stat.S_ISREG(mode):
+            raise ParityError("must be a file or an Orbax directory")
         with path.open("rb") as file:
             head = file.read(9)
+    except FileNotFoundError as error:
+        raise ParityError("there is no such file") from error
     except OSError as error:
         raise ParityError(f"cannot be opened: {error.strerror}") from error
     candidates = _of_head(head)

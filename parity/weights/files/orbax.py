@@ -1,9 +1,11 @@
 """Orbax checkpoint directories: read through TensorStore after a look at every entry, written by Orbax itself."""
 
 import json
+import logging
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,22 @@ def read(path: Path) -> Contents:
         ParityError: for links, pipes and devices in the directory, one that holds no arrays, names that are no
             attribute paths, and arrays far larger than their files.
     """
+    with _opened(path) as directory:
+        return _read(directory)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Path]:
+    """The directory by its descriptor: no character of its path can mean something then, and it stays this one."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        by_number = Path(f"/proc/self/fd/{descriptor}")
+        yield by_number if by_number.is_dir() else path.resolve()
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path) -> Contents:
     stored = _check_tree(path)
     if not (path / "manifest.ocdbt").is_file():
         raise ParityError("no Orbax checkpoint: it has no manifest.ocdbt")
@@ -35,7 +53,8 @@ def read(path: Path) -> Contents:
         import tensorstore
     except ImportError as error:
         raise ParityError("an Orbax checkpoint needs TensorStore: pip install attention-parity[flax]") from error
-    base = {"driver": "ocdbt", "base": f"file://{path.resolve()}/"}
+    # Not as one text, which would be a URL: `%41`, `#`, `?` and `|` mean something there.
+    base = {"driver": "ocdbt", "base": {"driver": "file", "path": f"{path}/"}}
     keys = [key.decode("ascii") for key in tensorstore.KvStore.open(base).result().list().result()]
     limits.check_count(len(keys))
     opened = {}
@@ -59,13 +78,18 @@ def write(directory: Path, arrays: Mapping[str, Outgoing], metadata: Mapping[str
     except ImportError as error:
         raise ParityError("an Orbax checkpoint needs Orbax: pip install attention-parity[flax]") from error
     tree = _tree({name: array.whole() for name, array in arrays.items()})
+    log = logging.getLogger("absl")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)  # a full disk would be told in tracebacks there; the error below says it
     try:
         with checkpoint.StandardCheckpointer() as checkpointer:
             checkpointer.save(directory, tree, custom_metadata=dict(metadata))
             checkpointer.wait_until_finished()
     except Exception as error:
         # Orbax hands on what its storage says, a full disk too, as errors of many types.
-        raise OSError(str(error)[-300:]) from error
+        raise OSError(" ".join(str(error).split())[-200:]) from error
+    finally:
+        log.setLevel(level)
 
 
 def _tree(arrays: Mapping[str, np.ndarray]) -> dict[Any, Any]:
