@@ -186,7 +186,7 @@ def test_checkpoints_of_others_are_checkpoints(tmp_path: Path) -> None:
 def write_directory(target: Path, disturb, *, force: bool = False, check=check_checkpoint) -> None:
     with atomic.write_directory(target, force=force, check_own=check) as new:
         new.mkdir()
-        disturb()
+        disturb(target)
 
 
 def write_and_raise(path: Path, error: BaseException) -> None:
@@ -205,7 +205,7 @@ def test_what_comes_between_is_not_deleted(tmp_path: Path) -> None:
         shutil.rmtree(target, ignore_errors=True)
         save_orbax(target)
         with pytest.raises(ParityError, match=r"is no part of|no Orbax checkpoint"):
-            write_directory(target, lambda: disturb(target), force=True)
+            write_directory(target, disturb, force=True)
         assert (target / "notes.txt").read_text() == "mine"
         assert names(tmp_path) == ["ck"]
 
@@ -222,16 +222,16 @@ def test_what_comes_at_the_last_moment_goes_back(tmp_path: Path) -> None:
             (directory / "notes.txt").write_text("mine")
 
     with pytest.raises(ParityError, match="is no part of"):
-        write_directory(tmp_path / "ck", lambda: None, force=True, check=check)
+        write_directory(tmp_path / "ck", lambda _: None, force=True, check=check)
     assert len(calls) == 3
     assert (tmp_path / "ck" / "notes.txt").read_text() == "mine"
     assert names(tmp_path) == ["ck"]
 
 
 def test_a_directory_that_came_meanwhile_stays(tmp_path: Path) -> None:
-    def come() -> None:
-        (tmp_path / "ck").mkdir()
-        (tmp_path / "ck" / "mine").touch()
+    def come(target: Path) -> None:
+        target.mkdir()
+        (target / "mine").touch()
 
     with pytest.raises(ParityError, match="came to exist meanwhile"):
         write_directory(tmp_path / "ck", come)
