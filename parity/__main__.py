@@ -119,6 +119,8 @@ def _describe(error: Exception) -> str:
 
 def _end(message: str, code: int) -> "NoReturn":
     """Say it on standard error and end, whatever became of standard output."""
+    from contextlib import suppress
+
     try:
         sys.stdout.flush()
     except OSError:
@@ -126,10 +128,8 @@ def _end(message: str, code: int) -> "NoReturn":
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if message:
         line = "".join(character if character.isprintable() else "?" for character in message)
-        try:
+        with suppress(OSError):
             print(f"parity: {line}", file=sys.stderr)
-        except OSError:
-            pass  # nobody can be told, and the exit code says it
     sys.exit(code)
 
 
