@@ -40,7 +40,12 @@ TF32: Mapping[str, Mapping[str, str]] = {
 }
 # JAX compiles each operation for each shape. On disk its code outlives `frameworks.flax.release` and serves all
 # threads; a folder of the user's own keeps it from one run to the next.
-COMPILED_CODE = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+COMPILED_CODE = {
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    # XLA's own caches would put the folder's path, which is another in each run, into the key of every program.
+    "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",
+}
 # So that a run on the processor takes no memory of a GPU that it does not use.
 PROCESSOR = {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
 # A JAX that is held to the processor sees no other device.

@@ -26,7 +26,7 @@ from ..weights.files import atomic
 
 # A file that would become larger begins anew.
 MOST_BYTES = 1 << 29
-_NAME = re.compile(r"\w[\w.-]{1,250}")
+_NAME = re.compile(r"\w[\w.-]{0,250}")
 _DIGEST = 32
 
 
