@@ -48,7 +48,7 @@ def test_a_worker_with_lower_products_is_a_hard_error_before_any_verdict(framewo
 
 
 def test_tf32_that_is_allowed_is_judged_as_tf32():
-    done = lowered("torch:tf32:forward:conv", "--allow-tf32", framework="torch")
+    done = lowered("torch:tf32:forward:conv", "--allow-tf32", "--verbose", framework="torch")
     assert done.returncode == 0, done.stderr
     assert "float32 as TF32" in done.stdout
     assert "cudnn.conv.fp32_precision=tf32" in done.stdout

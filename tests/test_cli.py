@@ -6,13 +6,14 @@ import shutil
 import site
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from parity.catalogue.cases import CASES
-from parity.cli.app import app
+from parity.cli.app import GROUPS, app
 
 ROOT = Path(__file__).parent.parent
 
@@ -171,3 +172,49 @@ def test_a_worker_that_dies_or_raises_is_told_from_a_difference(end, code, words
     assert words in done.stdout + done.stderr
     assert "in torch, " not in done.stdout
     assert code == 1 or (done.stdout, done.stderr.count("\n")) == ("", 1)
+
+
+def test_the_version_is_the_packages():
+    done = parity("--version")
+    assert (done.returncode, done.stdout) == (0, f"parity {version('attention-parity')}\n")
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_the_list_of_commands_has_whole_sentences_under_headings(columns):
+    done = parity("--help", env={**os.environ, "COLUMNS": str(columns)})
+    assert done.returncode == 0
+    assert all(len(line) <= columns for line in done.stdout.splitlines())
+    text = " ".join(done.stdout.split())
+    assert "..." not in text.replace("[ARGS]...", "")
+    for title, commands in GROUPS.items():
+        assert f"{title}:" in text
+        for name, function in commands.items():
+            assert f" {name} {function.__doc__.partition(chr(10))[0]}" in text
+
+
+@pytest.mark.parametrize(
+    "variables", [{"NO_COLOR": "1", "FORCE_COLOR": "1"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "COLUMNS": "40"}, {}]
+)
+def test_output_is_plain_where_colour_is_not_wanted_and_no_terminal_is_narrow_enough_to_break_it(variables):
+    done = parity("list", "--case", "SE/1x1", env={**os.environ, **variables})
+    assert done.returncode == 0, done.stderr
+    assert "SE/1x1" in done.stdout
+    assert "\x1b[3" not in done.stdout
+    if "COLUMNS" in variables:
+        assert all(len(line) <= 40 for line in done.stdout.splitlines())
+
+
+def test_a_matrix_has_a_word_for_every_verdict_and_switches_are_said_when_asked_for(tmp_path):
+    path = tmp_path / "result.json"
+    options = ("--case", "SE/1x1", "--framework", "torch", "--dtype", "float32")
+    done = parity("run", *options, "--matrix", "--json", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "SE/1x1" in done.stdout
+    assert "ok" in done.stdout
+    assert {result["check"].split()[0] for result in json.loads(path.read_text())["results"]} == {
+        "forward",
+        "gradients",
+    }
+    assert "NVIDIA_TF32_OVERRIDE" not in done.stdout
+    assert json.loads(path.read_text())["environment"]["backends"]["torch"]["switches"]["NVIDIA_TF32_OVERRIDE"] == "0"
+    assert "NVIDIA_TF32_OVERRIDE=0" in parity("run", *options, "--verbose").stdout

@@ -14,8 +14,8 @@ from ..catalogue.inputs import default_image, read_image
 from ..catalogue.tasks import CHECKS, COMPILED, DTYPES
 from ..runs.calibration import Sample, calibrate, draw_picture, picture_format
 from ..verdict.judge import NOISE_LIMIT
-from .options import check_report, choose, choose_frameworks, split
-from .run import console, progress
+from .options import Frameworks, check_report, choose, choose_frameworks, split
+from .terminal import cases_bar, console
 
 # A slip's effect hangs on the weights that are drawn: with a large variance, epsilon hardly counts.
 MISSES = 0.02
@@ -24,7 +24,7 @@ MISSES = 0.02
 def run(
     seeds: Annotated[int, typer.Option(min=1, help="How many, for each case.")] = 20,
     case: Annotated[list[str] | None, typer.Option(help="A case or glob; one of each module if left out.")] = None,
-    framework: Annotated[list[str] | None, typer.Option(help="torch, paddle or flax; repeatable, or a,b.")] = None,
+    framework: Frameworks = None,
     check: Annotated[list[str] | None, typer.Option(help="forward or gradients; repeatable, or a,b.")] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     picture: Annotated[
@@ -32,7 +32,9 @@ def run(
         typer.Option(help="Draw the distributions to this file, png, svg or pdf; one that is there is replaced."),
     ] = None,
 ) -> None:
-    """Measure many seeds in a precision, and the slips that only it shows, and show where the limit lies between.
+    """Measure where the limit lies: honest code, and mistakes.
+
+    Many seeds in one precision, of the true code and of the mistakes that only this precision shows.
 
     Exit code 0: the true code is within the limit every time, and each slip beyond it but for a fiftieth of the seeds;
     1: not so; 2: it could not run.
@@ -48,7 +50,7 @@ def run(
     check_report(picture)
     if picture is not None:
         picture_format(picture)
-    with progress() as bar:
+    with cases_bar() as bar:
         task = bar.add_task("measuring", total=None)
         samples = calibrate(
             chosen,

@@ -10,7 +10,7 @@ from ..weights.files import FRAMEWORKS, about, check_target, open_file, write
 from ..weights.files.contents import is_float, outgoing
 from ..weights.files.limits import dtype_named
 from ..weights.files.transfer import plan
-from .progress import progress, releasing
+from .terminal import bytes_bar, releasing
 
 _FRAMEWORK = "|".join(FRAMEWORKS)
 
@@ -33,7 +33,9 @@ def convert(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the target: a file, or an Orbax checkpoint.")] = False,
 ) -> None:
-    """Convert a checkpoint to another format, framework or naming, without loss and without running anything in it.
+    """Convert a checkpoint to another format or framework.
+
+    Nothing is lost, and nothing that the file says is run.
 
     Formats: .safetensors .npz .pt .pth .pdparams .msgpack, and Orbax directories (.orbax or no suffix). The names of
     other systems are told from the keys and become this project's; --dialect with weights that have this project's
@@ -55,7 +57,7 @@ def convert(
     opened = open_file(source, framework=from_)
     with about(source):
         moved = plan(opened, target, to=to, dialect=dialect, prefix=prefix)
-    with progress(f"{source.name} to {target.name}", sum(array.nbytes for array in moved.arrays.values())) as advance:
+    with bytes_bar(f"{source.name} to {target.name}", sum(array.nbytes for array in moved.arrays.values())) as advance:
         advance = releasing(opened.release, advance)
         write(target, outgoing(moved.arrays, wanted), moved.framework, moved.metadata, force=force, advance=advance)
     typer.echo(f"{target}: {len(moved.arrays)} tensors, {opened.framework} to {moved.framework}, {moved.said}")

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ..weights.files import FRAMEWORKS, Opened, about, open_file
 from ..weights.files.contents import slabs
-from .progress import progress, releasing
+from .terminal import bytes_bar, releasing
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,9 @@ def diff(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """Compare two checkpoints tensor by tensor, across formats, frameworks and dialects, bit for bit.
+    """Compare two checkpoints bit for bit.
+
+    Tensor by tensor, across formats, frameworks and dialects.
 
     Exit code 0: equal. 1: they differ, and the table says where and by how much. 2: they could not be compared.
 
@@ -66,7 +68,7 @@ def compare(a: Path, b: Path, framework: str | None = None) -> list[Difference]:
         one.release()
         other.release()
 
-    with progress("comparing", sum(array.nbytes for array in left.values())) as advance:
+    with bytes_bar("comparing", sum(array.nbytes for array in left.values())) as advance:
         advance = releasing(release, advance)
         for key in left.keys() & right.keys():
             if (difference := _difference(key, left[key], right[key], advance)) is not None:

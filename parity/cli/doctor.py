@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..workers.doctor import Finding, examine
-from .backends import PATIENCE, AllowTF32, Config, Devices, Frameworks, Pythons, Timeout, choose_backends
-from .run import console as console_for
+from .options import PATIENCE, AllowTF32, Config, Devices, Frameworks, Pythons, Timeout, choose_backends
+from .terminal import console as console_for
 
 
 def doctor(
@@ -24,7 +24,9 @@ def doctor(
     timeout: Timeout = PATIENCE,
     json: Annotated[bool, typer.Option("--json", help="Print JSON and no table.")] = False,
 ) -> None:
-    """Say what each framework would run on, and whether a run would work (exit code 0) or not (1).
+    """Show what each framework would run on, and if it would.
+
+    Exit code 0: a run would work; 1: it would not.
 
     \b
     parity doctor --config envs/parity.toml --device gpu

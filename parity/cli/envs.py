@@ -10,8 +10,7 @@ from ..errors import ParityError
 from ..frameworks.layout import FRAMEWORKS
 from ..weights.files.atomic import check_target
 from ..workers import config, environments
-from .backends import Frameworks
-from .options import choose, split
+from .options import Frameworks, choose, split
 
 KINDS = ("cpu", "gpu")
 
@@ -23,9 +22,10 @@ def envs(
     yes: Annotated[bool, typer.Option("--yes", help="Run the commands of --device gpu, not only show them.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the folder's parity.toml if it exists.")] = False,
 ) -> None:
-    """Make an environment for each framework, and the parity.toml that names them.
+    """Make an environment for each framework.
 
-    Every command is shown before it runs. Those for a GPU download gigabytes, so they run only with --yes.
+    The parity.toml beside them names their interpreters. Every command is shown before it runs. Those for a GPU
+    download gigabytes, so they run only with --yes.
 
     \b
     parity envs envs --device gpu --yes

@@ -22,7 +22,7 @@ def export(
     shape: Annotated[str, typer.Option(help="An input's n,c,h,w to trace with; n, h and w stay free.")] = "1,3,224,224",
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Write weights, from whichever framework they come, as an ONNX graph.
+    """Write weights of any framework as an ONNX graph.
 
     \b
     parity export resnet50.pth resnet50.onnx

@@ -13,7 +13,7 @@ from rich.text import Text
 from ..errors import ParityError
 from ..weights.files import FRAMEWORKS, Checkpoint, open_file, printable
 from ..weights.files.contents import Outgoing
-from .progress import progress, releasing
+from .terminal import bytes_bar, releasing
 
 
 def inspect(
@@ -21,7 +21,9 @@ def inspect(
     from_: Annotated[str | None, typer.Option("--from", help=f"{'|'.join(FRAMEWORKS)}, if the file is mute.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """Show a checkpoint's names, shapes, dtypes and digests, its framework and its dialect; nothing in it is run.
+    """Show the names, shapes, dtypes and digests in a checkpoint.
+
+    And whose it is: its framework and its dialect. Nothing in it is run.
 
     A digest is of a tensor's canonical form: weights that are equal bit for bit have equal digests in every format,
     framework and dialect. Keys that fit no dialect are shown as the file has them, with the reason.
@@ -49,7 +51,7 @@ def describe(file: Path, framework: str | None = None) -> dict[str, Any]:
         problem = printable(str(error))
     total = sum(array.nbytes for array in checkpoint.weights.values())
     tensors = []
-    with progress(file.name, total) as advance:
+    with bytes_bar(file.name, total) as advance:
         advance = releasing(opened.release, advance)
         for name, array in checkpoint.weights.items():
             digest = hashlib.sha256(f"{array.dtype.name} {array.shape}\n".encode())

@@ -1,7 +1,6 @@
 """`parity mutants`."""
 
 import math
-from typing import Annotated
 
 import typer
 from rich import box
@@ -13,14 +12,14 @@ from ..catalogue.mutants import MUTANTS
 from ..errors import ParityError
 from ..frameworks.layout import FRAMEWORKS
 from ..runs.mutation_test import Hunt, hunt
-from .options import choose_frameworks, split
-from .run import console, progress
+from .options import Frameworks, choose_frameworks, split
+from .terminal import cases_bar, console
 
 
 def mutants(
-    framework: Annotated[list[str] | None, typer.Option(help="torch, paddle or flax; repeatable, or a,b.")] = None,
+    framework: Frameworks = None,
 ) -> None:
-    """Plant one-line slips in the implementations, one at a time and in memory, and see that each is caught.
+    """Plant mistakes in the implementations and see each caught.
 
     Exit code 0: every slip was caught and the code without slips passes; 1: not so; 2: it could not run.
 
@@ -32,7 +31,7 @@ def mutants(
     present = [name for name in choose_frameworks(split(framework))[0] if name in FRAMEWORKS]
     if not present:
         raise ParityError(f"--framework must be one of {', '.join(FRAMEWORKS)} to plant slips in, got {framework}")
-    with progress() as bar:
+    with cases_bar() as bar:
         task = bar.add_task("planting", total=None)
         found = hunt(present, read_image(default_image()), advance=lambda: bar.advance(task))
     planted = [one for one in found if one.mutant is not None]

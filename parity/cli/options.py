@@ -1,12 +1,75 @@
-"""Options that several commands take, and what their values become."""
+"""Options that several commands take, each defined once, and what their values become."""
 
+import sys
 from collections.abc import Container, Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from .. import frameworks
+from ..catalogue.tasks import CHECKS, DTYPES
 from ..errors import ParityError
+from ..frameworks import devices
 from ..weights.files import targets
 from ..weights.files.atomic import check_target
+from ..workers import config, interpreters
+from ..workers.backend import Backend
+from ..workers.code_cache import default_folder
+
+_COLUMNS = ", ".join(frameworks.COLUMNS)
+
+Cases = Annotated[list[str] | None, typer.Option(help="A case, or a glob such as 'CBAM/*'; repeatable.")]
+Checks = Annotated[list[str] | None, typer.Option(help=f"{', '.join(CHECKS)}; repeatable, or a,b.")]
+Dtypes = Annotated[list[str] | None, typer.Option(help=f"{', '.join(DTYPES)}; repeatable, or a,b.")]
+Image = Annotated[Path | None, typer.Option(help="Your photograph instead of the one that is built in.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the weights and the drawn inputs.")]
+Json = Annotated[
+    Path | None,
+    typer.Option(help="Write the results to this file too, in place of one that is there; - is standard output."),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write; - is standard output.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say how each framework was switched, too.")]
+Frameworks = Annotated[list[str] | None, typer.Option(help=f"{_COLUMNS}; repeatable, or a,b.")]
+Devices = Annotated[
+    list[str] | None, typer.Option(help="cpu, gpu, auto, or such as cuda:1; for one framework flax=gpu; repeatable.")
+]
+Pythons = Annotated[
+    list[str] | None, typer.Option(help="A framework's own interpreter, torch=ENV/bin/python; repeatable.")
+]
+Config = Annotated[Path | None, typer.Option(help="parity.toml, with the interpreters and devices.")]
+AllowTF32 = Annotated[bool, typer.Option("--allow-tf32", help="Compute float32 in TF32, and judge it as TF32.")]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Neither use nor keep the code that JAX compiled in other runs.")
+]
+Timeout = Annotated[float, typer.Option(min=1, help="Seconds that a framework's process may say nothing.")]
+
+# Compiling one case for a GPU can take minutes.
+PATIENCE = 900.0
+
+
+def choose_backends(
+    framework: Sequence[str] | None,
+    device: Sequence[str] | None,
+    python: Sequence[str] | None,
+    path: Path | None,
+    *,
+    allow_tf32: bool,
+    no_cache: bool = False,
+) -> tuple[list[Backend], list[str]]:
+    """The backends that the options and the configuration say, and the frameworks left out as not installed.
+
+    Raises:
+        ParityError: for what is unknown, not there, or asked for and not installed.
+    """
+    written = config.find(path)
+    pythons = {**written.python, **interpreters.parse(python or ())}
+    places = devices.parse(split(device), written.device)
+    present, missing = choose_frameworks(split(framework), elsewhere=pythons)
+    cache = "" if no_cache else default_folder()
+    backends = [Backend(name, places[name], pythons.get(name, sys.executable), allow_tf32, cache) for name in present]
+    return backends, missing
 
 
 def split(values: Sequence[str] | None) -> list[str]:

@@ -14,19 +14,32 @@ from ..errors import ParityError
 from ..runs import record as recording
 from ..runs import record_file as records
 from ..weights.files import atomic
-from .backends import PATIENCE, AllowTF32, Config, Devices, Frameworks, NoCache, Pythons, Timeout, choose_backends
-from .options import check_report, choose, split
+from .options import (
+    PATIENCE,
+    AllowTF32,
+    Cases,
+    Checks,
+    Config,
+    Devices,
+    Dtypes,
+    Force,
+    Frameworks,
+    Image,
+    Json,
+    NoCache,
+    Output,
+    Pythons,
+    Seed,
+    Timeout,
+    Verbose,
+    check_report,
+    choose,
+    choose_backends,
+    split,
+)
 from .report import print_environment, print_report, to_json
-from .run import Json, progress
-from .run import console as console_for
-
-Cases = Annotated[list[str] | None, typer.Option(help="A case, or a glob such as 'CBAM/*'; repeatable.")]
-Dtypes = Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(DTYPES)}; repeatable, or a,b.")]
-Checks = Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(CHECKS)}; repeatable, or a,b.")]
-Image = Annotated[Path | None, typer.Option(help="Your photograph instead of the one that is built in.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of the weights and the drawn inputs.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write; - is standard output.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
+from .terminal import cases_bar
+from .terminal import console as console_for
 
 
 def plan(
@@ -38,7 +51,9 @@ def plan(
     seed: Seed = 0,
     force: Force = False,
 ) -> None:
-    """Write the weights and the inputs once, so that every machine computes on the same bytes.
+    """Write the weights and inputs for every machine, once.
+
+    So all of them compute on the same bytes.
 
     \b
     parity plan -o all.plan
@@ -63,8 +78,11 @@ def record(
     timeout: Timeout = PATIENCE,
     no_cache: NoCache = False,
     force: Force = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Compute on this machine and write one file that `parity compare` judges on any.
+    """Compute on this machine and write it to one file.
+
+    `parity compare` judges that file on any machine.
 
     \b
     parity record --plan all.plan --framework torch --device gpu -o torch.record
@@ -74,13 +92,15 @@ def record(
         raise ParityError("--plan says the cases, precisions, checks, image and seed; leave those options out")
     backends, missing = choose_backends(framework, device, python, config, allow_tf32=allow_tf32, no_cache=no_cache)
     todo = records.read(planned) if planned is not None else _plan(case, dtype, check, image, seed)
-    with progress() as bar:
+    with cases_bar() as bar:
         task = bar.add_task("computing", total=len(todo.cases) * len(backends))
         advance = partial(bar.advance, task)
         done = recording.record(replace(todo, outcomes=[]), backends, timeout=timeout, advance=advance)
     records.write(output, done, force=force)
     console = console_for(output)
-    print_environment({"backends": {outcome.name: outcome.facts for outcome in done.outcomes}}, console)
+    print_environment(
+        {"backends": {outcome.name: outcome.facts for outcome in done.outcomes}}, console, verbose=verbose
+    )
     failed = [line for outcome in done.outcomes for line in dict.fromkeys(outcome.errors.values())]
     for line in [*failed, *(note for outcome in done.outcomes for note in outcome.notes)]:
         console.print(line, style="yellow", soft_wrap=True, markup=False)
@@ -92,8 +112,11 @@ def record(
 def compare(
     record: Annotated[list[Path], typer.Argument(help="Files that `parity record` wrote, on any machines.")],
     json: Json = None,
+    verbose: Verbose = False,
 ) -> None:
-    """Judge records against the reference and against each other. The exit code is as that of `parity run`.
+    """Judge records against the reference and each other.
+
+    The exit code is that of `parity run`.
 
     \b
     parity compare torch.record paddle.record flax.record
@@ -102,10 +125,10 @@ def compare(
     if len(set(record)) < len(record):
         raise ParityError("a record cannot be compared with itself; a file is named twice")
     found = [records.read(path) for path in record]
-    with progress() as bar:
+    with cases_bar() as bar:
         task = bar.add_task("judging", total=len(found[0].cases))
         report = recording.compare(record, found, advance=partial(bar.advance, task))
-    print_report(report, console_for(json))
+    print_report(report, console_for(json), verbose=verbose)
     if json is not None:
         atomic.write_bytes(json, to_json(report).encode(), force=True)
     raise typer.Exit(0 if report.passed else 1)

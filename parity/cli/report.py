@@ -32,7 +32,7 @@ def to_json(report: Report) -> str:
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
-def print_report(report: Report, console: Console, missing: Sequence[str] = ()) -> None:
+def print_report(report: Report, console: Console, missing: Sequence[str] = (), *, verbose: bool = False) -> None:
     """The table with a row for each case and precision, then what failed and with what it ran."""
     frameworks = list(dict.fromkeys(result.framework for result in report.results))
     console.print(_table(report.results, frameworks))
@@ -51,27 +51,28 @@ def print_report(report: Report, console: Console, missing: Sequence[str] = ()) 
         Text.assemble(verdict, f": {cases} cases, {len(report.results)} checks, {_places(report.results)}"),
         soft_wrap=True,
     )
-    print_environment(report.environment, console)
+    print_environment(report.environment, console, verbose=verbose)
     for note in report.notes:
         console.print(Text(note, "yellow"), soft_wrap=True)
     if missing:
         console.print(f"not installed, so not run: {', '.join(missing)}", style="yellow", soft_wrap=True)
 
 
-def print_environment(environment: Mapping[str, Any], console: Console) -> None:
-    """The versions in a line, then for each framework its device, what its arithmetic measured, and its switches."""
-    backends = environment.get("backends", {})
+def print_environment(environment: Mapping[str, Any], console: Console, *, verbose: bool = False) -> None:
+    """The versions in a line, then for each framework its device, what its products measured, and its switches.
+
+    Of a framework on the processor all that is said with `verbose` alone; the JSON and `parity doctor` have it always.
+    """
     versions = ", ".join(f"{key} {value}" for key, value in environment.items() if key != "backends")
     if versions:
         console.print(Text(versions, "dim"), soft_wrap=True)
-    for name, facts in backends.items():
-        if facts:
-            device, switches = facts["device"], " ".join(f"{key}={value}" for key, value in facts["switches"].items())
-            measured = f"products within {max(facts['canary'].values()):.2g} u"
-            console.print(
-                Text(f"{name} on {device['id']} ({device.get('name', 'unknown')}): {measured}; {switches}", "dim"),
-                soft_wrap=True,
-            )
+    for name, facts in environment.get("backends", {}).items():
+        if not facts or (facts["device"]["id"] == "cpu" and not verbose):
+            continue
+        device, measured = facts["device"], f"products within {max(facts['canary'].values()):.2g} u"
+        switches = " ".join(f"{key}={value}" for key, value in facts["switches"].items()) if verbose else ""
+        line = f"{name} on {device['id']} ({device.get('name', 'unknown')}): {measured}"
+        console.print(Text(f"{line}; {switches}" if switches else line, "dim"), soft_wrap=True)
 
 
 def _summaries(pairs: Sequence[Result]) -> list[str]:

@@ -1,13 +1,10 @@
 """`parity run` and `parity list`."""
 
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ..catalogue import cases as catalogue
@@ -15,32 +12,44 @@ from ..catalogue.inputs import default_image, read_image
 from ..catalogue.tasks import CHECKS, DTYPES, FORMS
 from ..errors import ParityError
 from ..runs.run import run as compute
-from ..weights.files import targets
 from ..weights.files.atomic import write_bytes
 from ..workers import pool as job
 from ..workers import ray_pool as cluster
-from .backends import PATIENCE, AllowTF32, Config, Devices, Frameworks, NoCache, Pythons, Timeout, choose_backends
-from .options import check_report, choose, split
+from .matrix import print_matrix
+from .options import (
+    PATIENCE,
+    AllowTF32,
+    Cases,
+    Checks,
+    Config,
+    Devices,
+    Dtypes,
+    Frameworks,
+    Image,
+    Json,
+    NoCache,
+    Pythons,
+    Seed,
+    Timeout,
+    Verbose,
+    check_report,
+    choose,
+    choose_backends,
+    split,
+)
 from .report import print_report, to_json
-
-Json = Annotated[
-    Path | None,
-    typer.Option(help="Write the results to this file too, in place of one that is there; - is standard output."),
-]
-
-# What a table needs where there is no terminal to measure.
-WIDTH = 120
+from .terminal import cases_bar, console
 
 
 def run(
-    case: Annotated[list[str] | None, typer.Option(help="A case, or a glob such as 'CBAM/*'; repeatable.")] = None,
+    case: Cases = None,
     framework: Frameworks = None,
-    dtype: Annotated[list[str] | None, typer.Option(help=f"{', '.join(DTYPES)}; repeatable, or a,b.")] = None,
-    check: Annotated[list[str] | None, typer.Option(help="forward, gradients or training; repeatable, or a,b.")] = None,
+    dtype: Dtypes = None,
+    check: Checks = None,
     compile: Annotated[list[str] | None, typer.Option(help=f"{', '.join(FORMS)}, or all; repeatable.")] = None,
-    image: Annotated[Path | None, typer.Option(help="Your photograph instead of the one that is built in.")] = None,
+    image: Image = None,
     all: Annotated[bool, typer.Option("--all", help="The heavy cases too; naming a case runs it anyway.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the weights and the drawn inputs.")] = 0,
+    seed: Seed = 0,
     device: Devices = None,
     python: Pythons = None,
     config: Config = None,
@@ -50,6 +59,8 @@ def run(
     repeat: Annotated[int, typer.Option(min=1, help="Run each framework so often; every bit must be the same.")] = 1,
     ray: Annotated[str | None, typer.Option(help="Compute on the Ray cluster at this address; auto finds one.")] = None,
     json: Json = None,
+    matrix: Annotated[bool, typer.Option("--matrix", help="A verdict for each case, precision and mode.")] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Compare the frameworks with the reference, case by case.
 
@@ -60,16 +71,17 @@ def run(
     \b
     parity run
     parity run --case 'CBAM/*' --framework torch,flax --image cat.jpg --json result.json
+    parity run --matrix          every precision, outputs and gradients, a word for each verdict
     """
     chosen = catalogue.select(split(case), heavy=all)
     backends, missing = choose_backends(framework, device, python, config, allow_tf32=allow_tf32, no_cache=no_cache)
-    dtypes = choose(split(dtype) or DTYPES[:2], DTYPES, "--dtype")
-    checks = choose(split(check) or CHECKS[:1], CHECKS, "--check")
+    dtypes = choose(split(dtype) or (DTYPES if matrix else DTYPES[:2]), DTYPES, "--dtype")
+    checks = choose(split(check) or CHECKS[: 2 if matrix else 1], CHECKS, "--check")
     forms = choose(list(FORMS) if split(compile) == ["all"] else split(compile) or ["eager"], list(FORMS), "--compile")
     check_report(json, image, config)
     pixels = read_image(image or default_image())
     screen = console(json)
-    with progress() as bar:
+    with cases_bar() as bar:
         task = bar.add_task("computing", total=len(chosen) * (len(backends) * repeat + 1))
         report = compute(
             chosen,
@@ -89,15 +101,16 @@ def run(
         raise ParityError(
             "nothing to compute: onnx runs forward in eval mode and float32 alone, training is of few cases"
         )
-    print_report(report, screen, missing if not framework else ())
+    if matrix:
+        print_matrix(report, screen)
+    else:
+        print_report(report, screen, missing if not framework else (), verbose=verbose)
     if json is not None:
         write_bytes(json, to_json(report).encode(), force=True)
     raise typer.Exit(0 if report.passed else 1)
 
 
-def list_cases(
-    case: Annotated[list[str] | None, typer.Option(help="A case, or a glob such as 'CBAM/*'; repeatable.")] = None,
-) -> None:
+def list_cases(case: Cases = None) -> None:
     """Show the catalogue of cases and what each can show.
 
     \b
@@ -110,16 +123,3 @@ def list_cases(
         shape = " x ".join(map(str, entry.shape))
         table.add_row(entry.name, entry.call, f"{entry.input} {shape}", entry.why)
     console().print(table)
-
-
-def console(output: Path | None = None) -> Console:
-    """Standard output, as wide as the terminal; standard error where `output` has standard output for itself."""
-    screen = Console(stderr=targets.is_standard_output(output))
-    return screen if screen.is_terminal else Console(width=WIDTH, stderr=screen.stderr)
-
-
-def progress() -> Progress:
-    """A bar on a terminal, on standard error; nothing elsewhere."""
-    screen = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
