@@ -5,7 +5,7 @@ from flax import nnx
 from jax import Array
 
 from .checks import check_hidden, check_input, check_odd, check_size
-from .layers import BatchNorm, conv2d, kept, mean_hw
+from .layers import BatchNorm, conv2d, max_c, max_hw, mean_hw
 
 
 class ChannelAttention(nnx.Module):
@@ -14,7 +14,7 @@ class ChannelAttention(nnx.Module):
     mlp(y) = fc2(relu(fc1(y)))
     scale(x) = sigmoid(mlp(mean_hw(x)) + mlp(max_hw(x))) and ChannelAttention(x) = x * scale(x)
 
-    A maximum held by several places hands its gradient to them in equal parts.
+    A maximum held by several places hands its gradient to the first, row by row.
 
     Args:
         channels: the number of channels c.
@@ -49,7 +49,7 @@ class ChannelAttention(nnx.Module):
         """The attention map alone: one factor in (0, 1) for each channel."""
         check_input(x.shape, "nhwc", self.channels)
         mean = mean_hw(x)  # n 1 1 c
-        amax = kept(x).max((1, 2), keepdims=True)  # n 1 1 c
+        amax = max_hw(x)  # n 1 1 c
         # One pass over both: on a CPU it takes 0.5 to 0.8 of the time of two from a batch of 8 on.
         y = self.fc2(nnx.relu(self.fc1(jnp.concatenate((mean, amax), 0))))  # 2n 1 1 c
         n = x.shape[0]
@@ -64,7 +64,8 @@ class SpatialAttention(nnx.Module):
 
     scale(x) = sigmoid(norm(conv([mean_c(x), max_c(x)]))) and SpatialAttention(x) = x * scale(x)
 
-    The mean is the convolution's first input channel, the maximum its second.
+    The mean is the convolution's first input channel, the maximum its second. A maximum held by several channels hands
+    its gradient to the first.
 
     Args:
         kernel_size: the convolution's side, odd.
@@ -88,7 +89,7 @@ class SpatialAttention(nnx.Module):
         """The attention map alone: one factor in (0, 1) for each place."""
         check_input(x.shape, "nhwc")
         mean = x.mean(-1, keepdims=True)  # n h w 1
-        amax = kept(x).max(-1, keepdims=True)  # n h w 1
+        amax = max_c(x)  # n h w 1
         y = self.conv(jnp.concatenate((mean, amax), -1))  # n h w 1
         if self.norm is not None:
             y = self.norm(y)

@@ -87,39 +87,66 @@ def mean_hw(x: Array) -> Array:
 
 
 @jax.custom_jvp
-def kept(x: Array) -> Array:
-    """x itself, which compiled code holds in memory from here on.
+def max_hw(x: Array) -> Array:
+    """The maximum over the map, (n, h, w, c) to (n, 1, 1, c): NaN if there is one.
 
-    The gradient of a maximum asks which values equal it. XLA on a CPU may compute x anew to ask, with other products
-    fused into sums, and find none: behind a batch norm that is wrong by half, in float64 too. There a loop that is
-    never entered keeps x, because XLA undoes barriers before it comes to that.
+    The gradient goes to the first of several equal places, row by row, whose index is kept from the forward pass.
     """
-    if not isinstance(x, jax.core.Tracer):
-        return x
-    return jax.lax.platform_dependent(x, cpu=_through_a_loop, default=jax.lax.optimization_barrier)
+    return x.max((1, 2), keepdims=True)
 
 
-@kept.defjvp
-def _kept_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    return kept(primals[0]), tangents[0]
+@max_hw.defjvp
+def _max_hw_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    n, h, w, c = primals[0].shape
+    x, tangent = (a.reshape(n, h * w, c) for a in (*primals, *tangents))
+    place = jax.lax.platform_dependent(
+        jax.lax.stop_gradient(primals[0]), cpu=_first_by_columns, default=lambda x: x.reshape(n, h * w, c).argmax(1)
+    )[:, None]  # n 1 c
+    y, dy = jnp.take_along_axis(x, place, 1), _at(tangent, place, 1)
+    return y[:, None], dy[:, None]
 
 
-def _through_a_loop(x: Array) -> Array:
-    # False, and nothing that a compiler could know before.
-    enter = jax.lax.population_count(x.ravel()[0].astype(jnp.int32)) > 32
-    return jax.lax.while_loop(lambda state: state[0], lambda state: (~state[0], -state[1]), (enter, x))[1]
+@jax.custom_jvp
+def max_c(x: Array) -> Array:
+    """The maximum across the channels, (n, h, w, c) to (n, h, w, 1): NaN if there is one.
+
+    The gradient goes to the first of several equal channels, whose index is kept from the forward pass.
+    """
+    return x.max(-1, keepdims=True)
+
+
+@max_c.defjvp
+def _max_c_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (tangent,) = primals, tangents
+    place = x.argmax(-1, keepdims=True)  # n h w 1
+    return jnp.take_along_axis(x, place, -1), _at(tangent, place, 3)
+
+
+def _at(x: Array, place: Array, axis: int) -> Array:
+    """The values of x at `place` along an axis, as a sum, whose transpose needs no atomics as a gather's does."""
+    return jnp.where(jax.lax.broadcasted_iota(place.dtype, x.shape, axis) == place, x, 0).sum(axis, keepdims=True)
+
+
+def _first_by_columns(x: Array) -> Array:
+    """x.reshape(n, h * w, c).argmax(1), which XLA on a CPU computes value by value: columns are compared as a whole."""
+    w = x.shape[2]
+
+    def step(j: Array, best: tuple[Array, Array]) -> tuple[Array, Array]:
+        (y, column), new = best, x[:, :, j]
+        larger = (new > y) | (jnp.isnan(new) & ~jnp.isnan(y))
+        return jnp.where(larger, new, y), jnp.where(larger, j, column)
+
+    y, column = jax.lax.fori_loop(1, w, step, (x[:, :, 0], jnp.zeros(x[:, :, 0].shape, jnp.int32)))  # n h c
+    row = y.argmax(1, keepdims=True)  # n 1 c
+    return (row * w + jnp.take_along_axis(column, row, 1))[:, 0]
 
 
 def max_pool(x: Array) -> Array:
     """The maximum over each 3x3 window at stride 2: (n, h, w, c) to (n, p, q, c), p = ceil(h / 2), q = ceil(w / 2).
 
-    By amax over the shifted maps, down and then across: it hands the gradient of a maximum to its ties in equal parts,
-    those of a column first. A window pool gives it all to the first, and in JAX has no deterministic gradient on a GPU.
+    The gradient goes to the first of a window's equal places, row by row.
     """
-    _, h, w, _ = x.shape
-    y = jnp.pad(kept(x), ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
-    y = jnp.stack([y[:, i : i + h : 2] for i in range(3)]).max(0)
-    return jnp.stack([y[:, :, i : i + w : 2] for i in range(3)]).max(0)
+    return nnx.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
 
 
 def apply_gate(x: Array, kind: str, slope: float) -> Array:

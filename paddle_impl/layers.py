@@ -106,16 +106,40 @@ def mean_hw(x: Tensor) -> Tensor:
     return x.mean(3, keepdim=True).mean(2, keepdim=True)
 
 
+def max_hw(x: Tensor) -> Tensor:
+    """The maximum over the map, (n, c, h, w) to (n, c, 1, 1): NaN if there is one.
+
+    The gradient goes to the first of several equal places, row by row, whose index is kept from the forward pass.
+    """
+    amax = x.detach().amax(3, keepdim=True).amax(2, keepdim=True)  # row by row, which is faster
+    if not paddle.is_grad_enabled():
+        return amax
+    y, _ = F.adaptive_max_pool2d(x, 1, return_mask=True)
+    # The pool passes over NaN, and takes the smallest float32 for a maximum that is less.
+    return paddle.where(y == amax, y, amax)
+
+
+def max_c(x: Tensor) -> Tensor:
+    """The maximum across the channels, (n, c, h, w) to (n, 1, h, w): NaN if there is one.
+
+    The gradient goes to the first of several equal channels, whose index is kept from the forward pass.
+    """
+    amax = x.detach().amax(1, keepdim=True)
+    if not paddle.is_grad_enabled():
+        return amax
+    n, c, h, w = x.shape
+    # The same memory read as one channel of a map of c rows.
+    y, _ = F.max_pool2d(x.reshape([n, 1, c, h * w]), (c, 1), return_mask=True)  # n 1 1 h*w
+    y = y.reshape([n, 1, h, w])
+    return paddle.where(y == amax, y, amax)
+
+
 def max_pool(x: Tensor) -> Tensor:
     """The maximum over each 3x3 window at stride 2: (n, c, h, w) to (n, c, p, q), p = ceil(h / 2), q = ceil(w / 2).
 
-    By amax over the shifted maps, down and then across: it hands the gradient of a maximum to its ties in equal parts,
-    those of a column first. A window pool gives it all to the first, and in JAX has no deterministic gradient on a GPU.
+    The gradient goes to the first of a window's equal places, row by row.
     """
-    _, _, h, w = x.shape
-    y = F.pad(x, (1, 1, 1, 1), value=-paddle.inf)
-    y = paddle.stack([y[:, :, i : i + h : 2] for i in range(3)]).amax(0)
-    return paddle.stack([y[:, :, :, i : i + w : 2] for i in range(3)]).amax(0)
+    return F.max_pool2d(x, 3, 2, padding=1)
 
 
 def apply_gate(x: Tensor, kind: str, slope: float) -> Tensor:

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from .checks import check_fraction, check_values_per_channel
 
@@ -72,16 +73,43 @@ def mean_hw(x: Tensor) -> Tensor:
     return x.mean((2, 3), keepdim=True)
 
 
+def max_hw(x: Tensor) -> Tensor:
+    """The maximum over the map, (n, c, h, w) to (n, c, 1, 1): NaN if there is one.
+
+    The gradient goes to the first of several equal places, row by row, whose index is kept from the forward pass.
+    """
+    if not derivative_wanted():
+        return x.amax((2, 3), keepdim=True)
+    if x.is_cpu:
+        return F.adaptive_max_pool2d(x, 1)
+    # The pool's gradient adds with atomics on a GPU; this one writes each value to its own place.
+    return x.flatten(2).max(2, keepdim=True).values.unsqueeze(3)
+
+
+def max_c(x: Tensor) -> Tensor:
+    """The maximum across the channels, (n, c, h, w) to (n, 1, h, w): NaN if there is one.
+
+    The gradient goes to the first of several equal channels, whose index is kept from the forward pass.
+    """
+    if not derivative_wanted():
+        return x.amax(1, keepdim=True)
+    n, _, h, w = x.shape
+    # The same memory read as h * w channels of a map of c places: faster than a maximum of strided values.
+    y = x.flatten(2).transpose(1, 2).unsqueeze(2)  # n h*w 1 c
+    return max_hw(y).view(n, 1, h, w)
+
+
+def derivative_wanted() -> bool:
+    """Whether anybody may ask for a derivative, backward or forward: otherwise amax has the same values sooner."""
+    return torch.is_grad_enabled() or forward_ad._current_level >= 0
+
+
 def max_pool(x: Tensor) -> Tensor:
     """The maximum over each 3x3 window at stride 2: (n, c, h, w) to (n, c, p, q), p = ceil(h / 2), q = ceil(w / 2).
 
-    By amax over the shifted maps, down and then across: it hands the gradient of a maximum to its ties in equal parts,
-    those of a column first. A window pool gives it all to the first, and in JAX has no deterministic gradient on a GPU.
+    The gradient goes to the first of a window's equal places, row by row.
     """
-    _, _, h, w = x.shape
-    y = F.pad(x, (1, 1, 1, 1), value=-torch.inf)
-    y = torch.stack([y[:, :, i : i + h : 2] for i in range(3)]).amax(0)
-    return torch.stack([y[:, :, :, i : i + w : 2] for i in range(3)]).amax(0)
+    return F.max_pool2d(x, 3, 2, padding=1)
 
 
 def apply_gate(x: Tensor, kind: str, slope: float) -> Tensor:

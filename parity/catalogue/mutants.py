@@ -127,17 +127,16 @@ MUTANTS: tuple[Mutant, ...] = (
     # CBAM.
     Mutant("mean and maximum exchanged", "cbam.py", "SpatialAttention/default", _all("(mean, amax), 1)" , "(amax, mean), 1)") | {"flax": ("(mean, amax), -1)", "(amax, mean), -1)")}),
     Mutant("average for maximum over channels", "cbam.py", "SpatialAttention/default", _each(
-        ("x.amax(1, keepdim=True)", "x.mean(1, keepdim=True)"), ("x.amax(1, keepdim=True)", "x.mean(1, keepdim=True)"), ("kept(x).max(-1, keepdims=True)", "x.mean(-1, keepdims=True)"))),
-    Mutant("average for maximum over the map", "cbam.py", "ChannelAttention/default", _each(
-        ("x.amax((2, 3), keepdim=True)", "mean"), ("x.amax((2, 3), keepdim=True)", "mean"), ("kept(x).max((1, 2), keepdims=True)", "mean"))),
-    Mutant("maximum's tie to the first place", "cbam.py", "ChannelAttention/integers", _each(
-        ("x.amax((2, 3), keepdim=True)", "F.adaptive_max_pool2d(x, 1)"),
-        ("x.amax((2, 3), keepdim=True)", "F.adaptive_max_pool2d(x, 1)"),
-        ("kept(x).max((1, 2), keepdims=True)", "nnx.max_pool(x, x.shape[1:3])")), check="gradients"),
-    Mutant("maximum's tie to the first channel", "cbam.py", "SpatialAttention/integers", _each(
-        ("x.amax(1, keepdim=True)", "x.max(1, keepdim=True).values"),
-        ("x.amax(1, keepdim=True)", "paddle.topk(x, 1, axis=1)[0]"),
-        ("kept(x).max(-1, keepdims=True)", "jnp.take_along_axis(x, x.argmax(-1, keepdims=True), -1)")), check="gradients"),
+        ("max_c(x)", "x.mean(1, keepdim=True)"), ("max_c(x)", "x.mean(1, keepdim=True)"), ("max_c(x)", "x.mean(-1, keepdims=True)"))),
+    Mutant("average for maximum over the map", "cbam.py", "ChannelAttention/default", _all("max_hw(x)", "mean")),
+    Mutant("maximum's tie shared by its places", "cbam.py", "ChannelAttention/integers", _each(
+        ("max_hw(x)", "x.amax((2, 3), keepdim=True)"), ("max_hw(x)", "x.amax((2, 3), keepdim=True)"), ("max_hw(x)", "x.max((1, 2), keepdims=True)")), check="gradients"),
+    Mutant("maximum's tie shared by its channels", "cbam.py", "SpatialAttention/integers", _each(
+        ("max_c(x)", "x.amax(1, keepdim=True)"), ("max_c(x)", "x.amax(1, keepdim=True)"), ("max_c(x)", "x.max(-1, keepdims=True)")), check="gradients"),
+    Mutant("maximum's tie to the last place", "cbam.py", "ChannelAttention/integers", _each(
+        ("max_hw(x)", "max_hw(x.flip((2, 3)))"), ("max_hw(x)", "max_hw(x.flip([2, 3]))"), ("max_hw(x)", "max_hw(x[:, ::-1, ::-1])")), check="gradients"),
+    Mutant("maximum's tie to the last channel", "cbam.py", "SpatialAttention/integers", _each(
+        ("max_c(x)", "max_c(x.flip(1))"), ("max_c(x)", "max_c(x.flip(1))"), ("max_c(x)", "max_c(x[..., ::-1])")), check="gradients"),
     Mutant("mean counted twice", "cbam.py", "ChannelAttention/default", _all("y[:n] + y[n:]", "y[:n] + y[:n]")),
     Mutant("product of the two pools", "cbam.py", "ChannelAttention/default", _all("y[:n] + y[n:]", "y[:n] * y[n:]")),
     Mutant("a sigmoid for each pool", "cbam.py", "ChannelAttention/default", _relu("@.sigmoid(y[:n] + y[n:])", "@.sigmoid(y[:n]) + @.sigmoid(y[n:])")),

@@ -74,9 +74,7 @@ def formed(model: nn.Module, x: Tensor, form: str) -> tuple[Callable[[Tensor], T
     """The model as `form` executes it, and its input."""
     if form == "torch.compile":
         torch.compiler.reset()
-        # Without this, code in half precision finds no place that holds the maximum which it rounded before, and the
-        # gradient of CBAM is 0/0: https://github.com/pytorch/pytorch/issues/186799
-        return torch.compile(model, dynamic=False, options={"emulate_precision_casts": True}), x
+        return torch.compile(model, dynamic=False), x
     if form == "torch.export":
         return torch.export.export(model, (x,)).module(), x
     if form == "channels-last":

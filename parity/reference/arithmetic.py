@@ -149,14 +149,8 @@ class Exact(Tape):
         return self.record(y, (x, pull))
 
     def amax(self, x: np.ndarray, axes: Axes) -> np.ndarray:
-        """The maximum over `axes`, which stay with length 1; NaN if there is one; a tie shares the gradient evenly."""
-        y = x.max(axes, keepdims=True)
-
-        def pull(g: np.ndarray) -> np.ndarray:
-            held = x == y
-            return held * self.rounded(g / held.sum(axes, keepdims=True))
-
-        return self.record(y, (x, pull))
+        """The maximum over `axes`, which stay with length 1; NaN if there is one; the gradient is the first place's."""
+        return self.record(x.max(axes, keepdims=True), (x, lambda g: g * is_first_maximum(x, axes)))
 
     def cross_entropy(self, x: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """The mean over places of log(sum over c of exp(x)) - x at the place's class, as an array of one value.
@@ -176,14 +170,14 @@ class Exact(Tape):
         )
 
     def max_pool(self, x: np.ndarray) -> np.ndarray:
-        """The maximum over 3x3 windows at stride 2, the map surrounded by -inf; ties as of columns, then of rows."""
-        return self.max_of_three(self.max_of_three(x, 2), 3)
-
-    def max_of_three(self, x: np.ndarray, axis: int) -> np.ndarray:
-        """The maximum of every other place along `axis` and its two neighbours."""
-        windows = self.record(shifted(x, axis), (x, lambda g: unshifted(g, axis, x.shape[axis])))
-        y = self.amax(windows, 0)
-        return self.record(y[0], (y, lambda g: g[None]))
+        """The maximum over 3x3 windows at stride 2, -inf around the map; the gradient is the first place's."""
+        _, _, h, w = x.shape
+        rows = self.record(shifted(x, 2), (x, lambda g: unshifted(g, 2, h)))  # 3 n c p w
+        windows = self.record(shifted(rows, 4), (rows, lambda g: unshifted(g, 4, w)))  # 3 3 n c p q: columns, rows
+        # Row by row, so that the first of a window's equal places is the map's first.
+        windows = self.record(windows.swapaxes(0, 1), (windows, lambda g: g.swapaxes(0, 1)))
+        y = self.amax(windows, (0, 1))
+        return self.record(y[0, 0], (y, lambda g: g[None, None]))
 
     def subsample(self, x: np.ndarray, stride: int) -> np.ndarray:
         """Every stride-th row and column, from the first on."""
@@ -331,6 +325,15 @@ def independent(rows: np.ndarray, width: np.ndarray) -> np.ndarray:
     k = np.diff(starts, append=steps.size)
     counts = np.where(np.isfinite(steps.ravel()[starts]), k * (1 + (k - 1) * SAME_EXPONENT), 0.0)
     return np.bincount(starts // rows.shape[1], counts, len(rows))
+
+
+def is_first_maximum(x: np.ndarray, axes: Axes) -> np.ndarray:
+    """1 at the place over `axes` that holds the maximum and is the first of those in their order, 0 elsewhere."""
+    last = range(-np.size(axes), 0)
+    moved = np.moveaxis(x, axes, last)
+    flat = moved.reshape(*moved.shape[: last.start], -1)
+    first = np.arange(flat.shape[-1]) == flat.argmax(-1)[..., None]
+    return np.moveaxis(first.reshape(moved.shape), last, axes)
 
 
 def shifted(x: np.ndarray, axis: int) -> np.ndarray:
