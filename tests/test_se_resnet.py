@@ -3,7 +3,6 @@
 import subprocess
 import sys
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import paddle
@@ -12,13 +11,10 @@ import torch
 from golden_vectors import GOLDEN, canonical, read
 from gradients import GRADIENTS
 
-import flax_impl.layers
-import paddle_impl.layers
 import torch_impl.layers
 from parity import set_weights
 from parity.catalogue import cases
 from parity.reference import modules as reference
-from parity.reference.arithmetic import Exact
 from parity.weights.models import get_weights
 
 BLOCKS = [golden for golden in GOLDEN if golden.module == "BasicBlock"]
@@ -91,43 +87,6 @@ def test_the_names_are_torchvisions(framework, depth):
         shapes
     )
     assert {"layer4.1.se.fc1.weight", "layer2.0.downsample.1.running_var"} <= set(shapes)
-
-
-def max_pools(x, cotangent):
-    """Each framework's value and gradient, (n, c, h, w)."""
-    given = torch.from_numpy(x).requires_grad_()
-    y = torch_impl.layers.max_pool(given)
-    yield y.detach().numpy(), torch.autograd.grad(y, given, torch.from_numpy(cotangent))[0].numpy()
-    given = paddle.to_tensor(x, stop_gradient=False)
-    y = paddle_impl.layers.max_pool(given)
-    yield y.numpy(), paddle.grad(y, given, paddle.to_tensor(cotangent))[0].numpy()
-    y, pull = jax.vjp(flax_impl.layers.max_pool, jnp.asarray(x.transpose(0, 2, 3, 1)))
-    gradient = pull(jnp.asarray(cotangent.transpose(0, 2, 3, 1)))[0]
-    yield np.asarray(y).transpose(0, 3, 1, 2), np.asarray(gradient).transpose(0, 3, 1, 2)
-
-
-@pytest.mark.parametrize("shape", [(2, 3, 8, 11), (1, 2, 7, 6), (1, 1, 1, 1), (1, 1, 2, 1)])
-def test_the_max_pool_gives_ties_the_same_gradients_everywhere(shape):
-    rng = np.random.default_rng(0)
-    x = rng.integers(-1, 2, shape).astype(np.float64)
-    truth = torch.nn.functional.max_pool2d(torch.from_numpy(x), 3, 2, 1).numpy()
-    cotangent = rng.standard_normal(truth.shape)
-    found = list(max_pools(x, cotangent))
-    assert np.array_equal(Exact().max_pool(x), truth)
-    for y, gradient in found:
-        assert np.array_equal(y, truth)
-        assert np.isclose(gradient.sum(), cotangent.sum(), rtol=1e-13)
-        assert np.allclose(gradient, found[0][1], rtol=1e-15, atol=1e-15)
-
-
-def test_the_max_pool_shares_a_gradient_evenly_and_keeps_nan():
-    for y, gradient in max_pools(np.zeros((1, 1, 2, 2)), np.ones((1, 1, 1, 1))):
-        assert y.item() == 0
-        assert np.array_equal(gradient, np.full((1, 1, 2, 2), 0.25))
-    x = np.zeros((1, 1, 3, 3))
-    x[0, 0, 2, 2] = np.nan
-    y = torch_impl.layers.max_pool(torch.from_numpy(x)).numpy()
-    assert np.array_equal(np.isnan(y), [[[[False, False], [False, True]]]])
 
 
 @pytest.mark.parametrize("output_stride", [16, 8])
