@@ -30,7 +30,8 @@ def to_onnx(model: "nn.Module", shape: Sequence[int]) -> bytes:
     x = torch.zeros(*shape, device=next(model.parameters()).device)
     training = model.training
     model.eval()
-    with warnings.catch_warnings():
+    # Where no gradient is wanted a maximum is a plain one, without an index to keep.
+    with torch.no_grad(), warnings.catch_warnings():
         # It warns that the checks of shapes stay out of the graph, and of the exporter that is to replace this one,
         # which takes ten times as long for the same graph.
         warnings.simplefilter("ignore")
