@@ -100,6 +100,8 @@ COMPILED = {
 }
 
 
+# Paddle warns of a call of its own.
+@pytest.mark.filterwarnings("ignore:Tensor do not have 'place' interface:UserWarning")
 @pytest.mark.parametrize("how", COMPILED)
 @pytest.mark.parametrize("name", NAMES)
 def test_so_it_is_in_compiled_code(name, how):
