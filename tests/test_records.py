@@ -264,7 +264,7 @@ def test_a_record_of_nothing_is_no_pass(folder, tmp_path):
 
 
 def test_edited_records_get_a_verdict_or_one_line(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(recording, "expect_everything", fuzz_records.remember(recording.expect_everything))
+    monkeypatch.setattr(recording, "expect_all", fuzz_records.remember(recording.expect_all))
     good = fuzz_records.reduce(fuzz_records.load(folder / "torch.record"), "SE/1x1", "forward")
     fuzz_records.write(tmp_path / "other.record", *good)
     judged = fuzz_records.fuzz([good], tmp_path / "other.record", tmp_path, 3000, seed=0)
