@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ...errors import ParityError
+from .transpose import transpose
 
 SLAB = 32 << 20
 _TILE = 32
@@ -60,8 +61,11 @@ class Outgoing:
         return _cast(self.view, self.dtype)
 
     def write(self, file: Writable, advance: Advance) -> None:
-        """Write the values in row-major order, a slab at a time, telling `advance` how many bytes each had."""
-        for slab in slabs(self.view):
+        """Write the values in row-major order, a slab at a time, telling `advance` how many bytes were read."""
+        view = self.view
+        if (turned := transpose(view, advance)) is not None:
+            view, advance = turned, lambda _: None
+        for slab in slabs(view):
             # As bytes, because the buffer protocol does not know bfloat16.
             data = _cast(slab, self.dtype).reshape(-1).view(np.uint8)
             file.write(data.data)
