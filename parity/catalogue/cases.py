@@ -16,6 +16,11 @@ INPUTS = {
     "constant": "one value all over each channel: variance zero",
 }
 
+WEIGHTS = {
+    "tame": "seeded normal kernels, gammas and running variances from 0.5 to 1.5",
+    "trained": "as training leaves them: negative and zero gammas, variances from 1e-8 to 1e4, dead channels, open gates",
+}
+
 
 @dataclass(frozen=True)
 class Case:
@@ -33,6 +38,7 @@ class Case:
     why: str
     kwargs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     input: str = "photo"
+    weights: str = "tame"
     gain: float = 1.0
     modes: tuple[str, ...] = ("eval", "train")
     heavy: bool = False
@@ -76,12 +82,15 @@ CASES: tuple[Case, ...] = (
     Case("SE", "batch-1", (32,), (1, 32, 8, 5), "one image"),
     Case("SE", "integers", (16,), (2, 16, 6, 5), "values that every format holds exactly", {"reduction": 4}, "integers"),
     Case("SE", "constant", (16,), (2, 16, 6, 5), "the mean is the value", {"reduction": 4}, "constant"),
+    Case("SE", "trained", (32,), (3, 32, 9, 7), "gates that saturate, a hidden unit on its kink", {}, "integers", "trained"),
+    Case("SE", "trained-hard", (24,), (3, 24, 9, 7), "gates exactly at both ends", {"reduction": 4, "gate": "hard_sigmoid"}, "integers", "trained"),
     Case("ChannelAttention", "default", (32,), (3, 32, 9, 7), "mean and maximum through one bottleneck"),
     Case("ChannelAttention", "normal", (32,), (3, 32, 9, 7), "the same on values without structure", input="normal"),
     Case("ChannelAttention", "bias", (32,), (3, 32, 9, 7), "a bias counted once for each pool", {"reduction": 4, "bias": True}),
     Case("ChannelAttention", "hidden", (18,), (2, 18, 5, 6), "a bottleneck no ratio gives", {"hidden": 5}),
     Case("ChannelAttention", "integers", (16,), (2, 16, 6, 5), "a maximum held by many places", input="integers"),
     Case("ChannelAttention", "1x1", (16,), (3, 16, 1, 1), "mean and maximum are the same"),
+    Case("ChannelAttention", "trained", (32,), (3, 32, 9, 7), "gates that saturate, ties of positive values", {"reduction": 4, "bias": True}, "integers", "trained"),
     Case("SpatialAttention", "default", (), (3, 8, 12, 10), "mean before maximum, 7x7"),
     Case("SpatialAttention", "normal", (), (3, 8, 12, 10), "the same on values without structure", input="normal"),
     Case("SpatialAttention", "3x3", (), (2, 6, 9, 11), "the other size of the paper", {"kernel_size": 3}),
@@ -91,6 +100,7 @@ CASES: tuple[Case, ...] = (
     Case("SpatialAttention", "norm-offset", (), (3, 8, 12, 10), "a variance far below the squared mean", {"norm": True}, "offset"),
     Case("SpatialAttention", "norm-constant", (), (2, 6, 9, 11), "variance from the border alone", {"norm": True}, "constant"),
     Case("SpatialAttention", "integers", (), (2, 6, 9, 11), "a maximum held by many channels", input="integers"),
+    Case("SpatialAttention", "trained", (), (3, 8, 12, 10), "a negative gamma, a variance as small as epsilon", {"norm": True, "momentum": 0.01}, "integers", "trained"),
     Case("CBAM", "default", (32,), (3, 32, 9, 11), "both attentions, as the seeds have them"),
     Case("CBAM", "normal", (32,), (3, 32, 9, 11), "the same on values without structure", input="normal"),
     Case("CBAM", "norm", (32,), (3, 32, 9, 11), "as the authors and timm have it", {"reduction": 4, "norm": True, "bias": True, "momentum": 0.01}),
@@ -98,6 +108,7 @@ CASES: tuple[Case, ...] = (
     Case("CBAM", "integers", (16,), (2, 16, 9, 8), "ties in both pools", input="integers"),
     Case("CBAM", "1x1", (16,), (3, 16, 1, 1), "the kernel's centre tap alone"),
     Case("CBAM", "batch-1", (16,), (1, 16, 9, 8), "one image"),
+    Case("CBAM", "trained", (32,), (3, 32, 9, 11), "channels that tie behind their gates", {"reduction": 4, "norm": True, "bias": True, "momentum": 0.01}, "integers", "trained"),
     Case("ASPP", "default", (4, 8), _WIDE, "the rates of DeepLabv3, every tap in sight", {"dropout": 0.0}),
     Case("ASPP", "normal", (4, 8), _WIDE, "the same on values without structure", {"dropout": 0.0}, "normal"),
     Case("ASPP", "dropout", (4, 8), (2, 4, 9, 11), "dropout is the identity in eval mode", {"rates": (2,)}, modes=("eval",)),
@@ -110,6 +121,7 @@ CASES: tuple[Case, ...] = (
     Case("ASPP", "offset", (4, 8), (3, 4, 13, 17), "a variance far below the squared mean", {"rates": (2, 5), "dropout": 0.0}, "offset"),
     Case("ASPP", "training", (4, 6), (5, 4, 9, 8), "small enough to train", {"rates": (2, 3), "dropout": 0.0}, "normal"),
     Case("ASPP", "batch-1", (4, 8), (1, 4, 13, 17), "one image; train mode refuses it", {"rates": (2, 5)}, modes=("eval",)),
+    Case("ASPP", "trained", (5, 7), (2, 5, 9, 11), "gammas of every sign, dead channels, tiny and large variances", {"rates": (3,), "dropout": 0.0}, "photo", "trained"),
     Case("SE_ASPP", "default", (4, 8), _WIDE, "the whole head, every tap in sight"),
     Case("SE_ASPP", "normal", (4, 8), _WIDE, "the same on values without structure", input="normal"),
     Case("SE_ASPP", "options", (5, 6), (2, 5, 13, 17), "every option away from its default", {"rates": (1, 3), "reduction": 4, "bias": False, "momentum": 0.25}),
@@ -118,13 +130,16 @@ CASES: tuple[Case, ...] = (
     Case("SE_ASPP", "constant", (4, 8), (2, 4, 9, 11), "variance from the border alone", {"rates": (2, 3)}, "constant"),
     Case("SE_ASPP", "training", (4, 6), (5, 4, 9, 8), "small enough to train, biases in front of batch norms", {"rates": (2, 3)}, "normal"),
     Case("SE_ASPP", "batch-1", (4, 8), (1, 4, 13, 17), "one image; train mode refuses it", {"rates": (2, 5)}, modes=("eval",)),
+    Case("SE_ASPP", "trained", (4, 8), (2, 4, 9, 11), "the same in front of gates that saturate", {"rates": (2, 3)}, "integers", "trained"),
     Case("BasicBlock", "projection", (6, 8), (2, 6, 9, 8), "a stride and a projecting shortcut", {"stride": 2, "reduction": 4, "min_hidden": 3}),
     Case("BasicBlock", "identity", (8, 8), (2, 8, 9, 7), "CBAM on a shortcut that projects nothing", {"placement": "identity", "attention": "cbam", "reduction": 4, "momentum": 0.3}),
     Case("BasicBlock", "cbam", (32, 32), (2, 32, 6, 5), "maxima behind a batch norm, which compiled code may round in two ways", {"attention": "cbam", "reduction": 4}),
     Case("BasicBlock", "dilated", (8, 8), (2, 8, 9, 7), "the second convolution reaches further", {"dilation": 4, "first_dilation": 2, "placement": "post", "reduction": 4}),
+    Case("BasicBlock", "trained", (32, 32), (2, 32, 6, 5), "constant channels: maxima behind a batch norm tie", {"attention": "cbam", "reduction": 4}, "normal", "trained"),
     Case("Bottleneck", "projection", (6, 4), (2, 6, 9, 8), "a stride in the 3x3, four times the width", {"stride": 2, "reduction": 4}),
     Case("Bottleneck", "conv", (16, 4), (2, 16, 9, 7), "CBAM between convolution and norm", {"placement": "conv", "attention": "cbam", "reduction": 4}),
     Case("Bottleneck", "dilated", (16, 4), (2, 16, 9, 7), "a dilated 3x3, SE at the front", {"dilation": 4, "first_dilation": 2, "placement": "pre", "reduction": 16, "min_hidden": 3, "momentum": 0.3}),
+    Case("Bottleneck", "trained", (6, 4), (2, 6, 9, 8), "a projecting shortcut with gammas of every sign", {"stride": 2, "reduction": 4}, "photo", "trained"),
     _network("standard", 18, "SE before the sum, as the paper has it", {}),
     _network("pre", 18, "SE before the first convolution", {"placement": "pre"}),
     _network("post", 18, "SE after the sum", {"placement": "post"}),
@@ -132,6 +147,7 @@ CASES: tuple[Case, ...] = (
     _network("conv", 18, "SE between convolution and norm, in one block", {"placement": "conv", "where": ("layer3.1",)}),
     _network("cbam", 18, "CBAM in the late stages", {"attention": "cbam", "where": ("layer3", "layer4.0")}),
     _network("plain", 18, "no attention: a ResNet", {"where": ()}),
+    _network("trained", 18, "constant channels in front of the max pool: every window ties", {"attention": "cbam", "where": ("layer3", "layer4.0")}, weights="trained"),
     _network("integers", 18, "ties in the max pool and at the ReLUs", {"placement": "conv"}, input="integers", heavy=True),
     _network("small-stem", 18, "the stem for small images, a bottleneck of at least 3", {"small_stem": True, "in_channels": 1, "min_hidden": 3}, shape=(2, 1, 13, 11), heavy=True),
     _network("features", 18, "without a classifier, running values that move far", {"num_classes": 0, "momentum": 0.75}, heavy=True),

@@ -14,6 +14,7 @@ import numpy as np
 from ..arrays import Arrays
 from ..errors import ParityError
 from .cases import Case
+from .trained import adapt
 
 # A stranger's file may claim any size: 64 million pixels are 192 MB.
 MAX_PIXELS = 2**26
@@ -98,9 +99,13 @@ def crops(image: np.ndarray, shape: tuple[int, int, int, int]) -> np.ndarray:
 
 
 def draw_weights(case: Case, shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, np.ndarray]:
-    """Canonical weights in float32: kernels of deviation gain * sqrt(2 / fan-in), norms away from the identity."""
+    """Canonical weights in float32: kernels of deviation gain * sqrt(2 / fan-in), norms away from the identity.
+
+    Those of a case that wants them trained are made of these, see `trained`.
+    """
     rng = _generator(case, "weights", seed)
-    return {key: _draw(key.rpartition(".")[2], shape, case.gain, rng) for key, shape in shapes.items()}
+    weights = {key: _draw(key.rpartition(".")[2], shape, case.gain, rng) for key, shape in shapes.items()}
+    return adapt(weights, case.kwargs.get("slope", 1 / 6), rng) if case.weights == "trained" else weights
 
 
 def _draw(leaf: str, shape: tuple[int, ...], gain: float, rng: np.random.Generator) -> np.ndarray:

@@ -121,5 +121,6 @@ def list_cases(case: Cases = None) -> None:
         table.add_column(column, no_wrap=column == "case")
     for entry in catalogue.select(split(case), heavy=True):
         shape = " x ".join(map(str, entry.shape))
-        table.add_row(entry.name, entry.call, f"{entry.input} {shape}", entry.why)
+        weights = "" if entry.weights == "tame" else f", {entry.weights} weights"
+        table.add_row(entry.name, entry.call, f"{entry.input} {shape}{weights}", entry.why)
     console().print(table)

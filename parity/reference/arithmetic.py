@@ -5,7 +5,7 @@ Every operation knows how to pull a gradient back through it, in the same arithm
 Arrays are float64 and maps (n, c, h, w). `Exact` computes as float64 does. `Noisy` adds to the result of every
 operation a random error of the size that an honest computation in a format of unit roundoff u makes there:
 
-- one operation: uniform in u * |y| * [-1, 1], of deviation u / sqrt(3);
+- one operation: uniform in u * |y| * [-1, 1], of deviation u / sqrt(3), but none where the format holds y as it is;
 - a convolution's sum of n products: of deviation a * sqrt(sum of their squares) * sqrt(log2 n) more, as if in pairs;
 - a sum of n values: kernels add in order within blocks, here of B = min(n, BLOCK) values, and round n partial sums. The
   size P of these is the larger of what it is in the order of places, as of a smooth map, and in a random order,
@@ -31,6 +31,9 @@ from .tape import Tape
 
 # Unit roundoff: the largest relative error of rounding to nearest.
 UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+
+# Half the distance of the smallest numbers, where it is not too small to matter: the least error of a result.
+LEAST = {"float16": 2.0**-25}
 
 # What frameworks add half precisions up in.
 ACCUMULATORS = {"float16": "float32", "bfloat16": "float32"}
@@ -247,7 +250,7 @@ class Noisy(Exact):
     """Float64 with rounding errors of unit roundoff u drawn at random after every operation.
 
     With `in_order` sums are as those over channels-last maps. `accumulator` is the unit roundoff that wide sums are
-    made with, u if none is given.
+    made with, u if none is given. The smallest results err by `least`, half the distance of the format's numbers there.
     """
 
     def __init__(
@@ -257,8 +260,10 @@ class Noisy(Exact):
         *,
         accumulator: float | None = None,
         in_order: bool = False,
+        least: float = 0.0,
     ) -> None:
         super().__init__()
+        self.least = least
         self.unit_roundoff = unit_roundoff
         self.accumulator = unit_roundoff if accumulator is None else accumulator
         self.rng = rng
@@ -271,11 +276,25 @@ class Noisy(Exact):
         self.place = 0
 
     def rounded(self, y: np.ndarray) -> np.ndarray:
-        """A result with the error of one operation."""
+        """A result with the error of one operation: none where the format holds the result as it is."""
         error = y * (self.rng.random(y.shape, np.float32) - np.float32(0.5))
         error *= 2 * self.unit_roundoff
+        if self.least:
+            small = np.abs(y) * self.unit_roundoff < self.least
+            error[small] *= self.least / self.unit_roundoff / np.maximum(np.abs(y[small]), np.finfo(float).tiny)
+        error *= ~self.holds(y)
         error += y
         return error
+
+    def holds(self, y: np.ndarray) -> np.ndarray:
+        """Whether the format holds each value as it is; float64, which holds them all, if float32 does."""
+        held = y.astype(np.float32) == y
+        if self.unit_roundoff > UNIT_ROUNDOFF["float32"] and held.any():
+            split = y * (2.0**53 * self.unit_roundoff + 1)
+            held &= split - (split - y) == y  # Dekker's way to cut a number
+        if self.least:
+            held &= np.fmod(y, 2 * self.least) == 0
+        return held
 
     def total(self, x: np.ndarray, axes: Axes, block: int = BLOCK, *, wide: bool = True) -> np.ndarray:
         """A sum with the errors of its additions."""

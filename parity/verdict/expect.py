@@ -8,7 +8,7 @@ import numpy as np
 from ..arrays import Arrays
 from ..catalogue.cases import Case
 from ..catalogue.inputs import Drawn
-from ..reference.arithmetic import ACCUMULATORS, BLOCK, UNIT_ROUNDOFF, Exact, Noisy
+from ..reference.arithmetic import ACCUMULATORS, BLOCK, LEAST, UNIT_ROUNDOFF, Exact, Noisy
 from ..reference.evaluate import build, evaluate
 from .gradient_check import check_gradients
 from .judge import Noise
@@ -102,7 +102,13 @@ def measure_noise(
 ) -> dict[str, dict[str, Noise]]:
     """The noise in `dtype` of each array of `expected`, from `count` calls of `run`."""
     accumulator = UNIT_ROUNDOFF[ACCUMULATORS[dtype]] if dtype in ACCUMULATORS else None
-    ops = Noisy(roundoff or UNIT_ROUNDOFF[dtype], np.random.default_rng(0), accumulator=accumulator, in_order=in_order)
+    ops = Noisy(
+        roundoff or UNIT_ROUNDOFF[dtype],
+        np.random.default_rng(0),
+        accumulator=accumulator,
+        in_order=in_order,
+        least=LEAST.get(dtype, 0.0),
+    )
     draws = []
     for _ in range(count):
         ops.again()

@@ -35,7 +35,7 @@ def check_gradients(case: Case, model: reference.Module, drawn: Drawn, found: Ar
     """
     rng = np.random.default_rng(0)
     for _ in range(DIRECTIONS):
-        direction = draw_direction(case, drawn.x, found, rng)
+        direction = draw_direction(case, drawn, rng)
         parts = np.array([(gradient * direction[key]).sum() for key, gradient in found.items()])
         # Every array is to have the same part in the sum, or a mistake in a small one would not show.
         share = np.sqrt(np.mean(parts**2))
@@ -53,17 +53,26 @@ def check_gradients(case: Case, model: reference.Module, drawn: Drawn, found: Ar
     )
 
 
-def draw_direction(case: Case, x: np.ndarray, leaves: Arrays, rng: np.random.Generator) -> Arrays:
+def draw_direction(case: Case, drawn: Drawn, rng: np.random.Generator) -> Arrays:
     """A random direction for each leaf.
 
     An input's equal values move together and zeros stay, because a maximum that several values hold has no derivative
-    along a direction that parts them.
+    along a direction that parts them. So do trained weights', of which those that put a gate on a kink stay too.
     """
-    direction = {key: rng.standard_normal(array.shape) for key, array in leaves.items()}
-    if case.input not in ("normal", "offset") or x.dtype.itemsize < 4:
-        frequency, phase = rng.standard_normal((2, len(x), 1, 1, 1))
-        direction["input"] = x.astype(np.float64) * np.cos(frequency * x.astype(np.float64) + phase)
-    return direction
+    x = drawn.x
+    split = case.input in ("normal", "offset") and x.dtype.itemsize >= 4
+    weights = {key: array for key, array in drawn.weights.items() if "running_" not in key}
+    direction = {"input": rng.standard_normal(x.shape) if split else np.stack([wave(image, rng) for image in x])}
+    if case.weights == "trained":
+        end = 0.5 / case.kwargs.get("slope", 1 / 6)
+        return direction | {key: wave(array, rng) * (np.abs(array) != end) for key, array in weights.items()}
+    return direction | {key: rng.standard_normal(array.shape) for key, array in weights.items()}
+
+
+def wave(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same for values that are the same, zero for zero, and else another for each."""
+    frequency, phase = rng.standard_normal(2)
+    return array.astype(np.float64) * np.cos(frequency * array.astype(np.float64) + phase)
 
 
 def loss_along(model: reference.Module, drawn: Drawn, direction: Arrays, step: float, *, train: bool) -> float:
