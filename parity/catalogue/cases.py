@@ -130,7 +130,7 @@ CASES: tuple[Case, ...] = (
     Case("SE_ASPP", "constant", (4, 8), (2, 4, 9, 11), "variance from the border alone", {"rates": (2, 3)}, "constant"),
     Case("SE_ASPP", "training", (4, 6), (5, 4, 9, 8), "small enough to train, biases in front of batch norms", {"rates": (2, 3)}, "normal"),
     Case("SE_ASPP", "batch-1", (4, 8), (1, 4, 13, 17), "one image; train mode refuses it", {"rates": (2, 5)}, modes=("eval",)),
-    Case("SE_ASPP", "trained", (4, 8), (2, 4, 9, 11), "the same in front of gates that saturate", {"rates": (2, 3)}, "integers", "trained"),
+    Case("SE_ASPP", "trained", (4, 8), (2, 4, 9, 11), "the same in front of gates that saturate", {"rates": (2, 3)}, "photo", "trained"),
     Case("BasicBlock", "projection", (6, 8), (2, 6, 9, 8), "a stride and a projecting shortcut", {"stride": 2, "reduction": 4, "min_hidden": 3}),
     Case("BasicBlock", "identity", (8, 8), (2, 8, 9, 7), "CBAM on a shortcut that projects nothing", {"placement": "identity", "attention": "cbam", "reduction": 4, "momentum": 0.3}),
     Case("BasicBlock", "cbam", (32, 32), (2, 32, 6, 5), "maxima behind a batch norm, which compiled code may round in two ways", {"attention": "cbam", "reduction": 4}),
