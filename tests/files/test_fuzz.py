@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parity.errors import ParityError
+from parity.weights.files.budget import Budget
 from parity.weights.files.orbax import read as read_orbax
 from parity.weights.files.unpickle import NUMPY, Window, unpickle
 
@@ -69,7 +70,7 @@ PIECES = [
 @FILES
 def test_any_pickle(program: list[bytes]) -> None:
     with contextlib.suppress(ParityError):
-        unpickle(Window(b"".join(program) + b"."), NUMPY)
+        unpickle(Window(b"".join(program) + b".", Budget(len(program))), NUMPY)
 
 
 def test_damaged_orbax(tmp_path: Path) -> None:

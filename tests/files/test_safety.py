@@ -19,19 +19,20 @@ MESSAGES = {
     "a key twice": "twice",
     "pdparams: NEWOBJ": "opcode NEWOBJ",
     "pdparams: ndarray called": "calls what is not to be called",
-    "npz: objects": "holds object, not numbers",
+    "npz: objects": r"holds '\|O', not numbers",
     "npz: a member in a thousand places": "overlaps another member",
-    "npz: a zip bomb": "decompress to the 200 bytes|more than 20 times as many",
-    "pt: a zip bomb": "decompress to the 200 bytes|more than 20 times as many",
+    "npz: a zip bomb": "decompress to the 200 bytes|more than 12 times as many",
+    "pt: a zip bomb": "decompress to the 200 bytes|more than 12 times as many",
     "safetensors: overlapping tensors": "b.bias begins at byte 0 of the data, where 4 was expected",
     "safetensors: a gap between tensors": "b.bias begins at byte 8 of the data, where 4 was expected",
     "safetensors: a header of 100 MB": "the header must have at most",
     "safetensors: a name twice": "names a key twice",
     "safetensors: a field twice": "names a key twice",
     "safetensors: a name that is not ASCII": "must be printable ASCII",
+    "safetensors: metadata of half a character": r"'\\ud800' has half of a character",
     "orbax: a link": "is not followed",
     "orbax: ..": "cannot have the name",
-    "orbax: a huge shape": "more than 20 times as many",
+    "orbax: a huge shape": "more than 12 times as many",
 }
 
 
@@ -65,9 +66,8 @@ def test_crafted(number: int, name: str, outcomes: dict[str, dict[str, object]],
         # torch's old format begins with pickles of numbers, which may name nothing at all.
         if part in name and not name.startswith("legacy"):
             assert re.search(expected, message)
-    assert len(message) < 2000
-    assert outcome["seconds"] < 1.0
-    assert outcome["mebibytes"] < 500
+    assert len(message) <= 292
+    assert outcome["seconds"] < 2.0
     assert not (folder / f"{number:04}" / "out.npz").exists()
     assert not list(folder.parent.rglob(COMMAND.split()[-1]))
 

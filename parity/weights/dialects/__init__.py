@@ -28,6 +28,7 @@ OURS = "parity"
 AS_IS = "none"
 WORDS = {"linear", "max-first", "no-bias", "zero-bias", "optional"}
 _NEAR = 0.5
+_MOST_LAYERS = 1000  # no module has nearly as many
 _MAX_RULES = 1 << 20
 
 
@@ -134,6 +135,8 @@ def recognise(weights: Mapping[str, np.ndarray], dialect: str | None) -> Match |
     if dialect == AS_IS:
         return None
     candidates = [find(dialect)] if dialect else list(known().values())
+    if dialect is None and len({key.rpartition(".")[0] for key in weights}) > _MOST_LAYERS:
+        return None
     matches = [match(weights, each, module) for each in candidates for module in each.modules]
     complete = [each for each in matches if each.complete]
     if not complete:
@@ -249,6 +252,11 @@ def _rule(name: str, theirs: str, line: str) -> Rule:
     return Rule("" if theirs == "." else theirs, "" if ours == "." else ours, frozenset(words))
 
 
+def _may_have(rules: tuple[Rule, ...], layer: str) -> bool:
+    """Whether a rule has the layer's path, which is quicker to see than whether all layers match."""
+    return any(_pattern(rule.theirs).fullmatch(layer) for rule in rules)
+
+
 @cache
 def _pattern(path: str) -> re.Pattern[str]:
     """A path as an expression: `{i}` and `{n}` are numbers, all else is itself."""
@@ -317,6 +325,8 @@ def _hint_at_prefix(weights: Mapping[str, np.ndarray]) -> None:
     for length in range(1, len(shared) + 1):
         head = ".".join(shared[:length])
         below = {key.removeprefix(f"{head}."): array for key, array in weights.items()}
+        first = next(iter(below)).rpartition(".")[0]
         for each in known().values():
-            if each.name != OURS and any(match(below, each, module).complete for module in each.modules):
+            possible = (module for module, rules in each.modules.items() if _may_have(rules, first))
+            if each.name != OURS and any(match(below, each, module).complete for module in possible):
                 raise ParityError(f"its keys are those of {each.name} below {head}; give --prefix {head} (prefix=...)")

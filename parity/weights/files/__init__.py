@@ -10,12 +10,16 @@ import numpy as np
 
 from ...errors import ParityError
 from .. import dialects, networks
-from . import atomic, native, targets
+from . import atomic, limits, native, targets
+from .budget import without_collector
 from .contents import Advance, Arrays, Contents, Texts, outgoing
 from .formats import FORMATS, FRAMEWORKS, Format, of_source, of_target
 from .owned import check_checkpoint
 
 __all__ = ["FORMATS", "FRAMEWORKS", "Checkpoint", "Format", "load", "read", "save", "write"]
+
+
+MAX_MESSAGE = 280  # characters, so that the line has no more than 300 with what the command line puts before it
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,10 @@ class Opened:
 
     def interpret(self, dialect: str | None) -> Checkpoint:
         """The canonical views, under our names where the dialect is known."""
+        with without_collector():
+            return self._interpret(dialect)
+
+    def _interpret(self, dialect: str | None) -> Checkpoint:
         weights, metadata = native.to_canonical(self.arrays, self.framework, self.metadata)
         network = networks.translate(weights, dialect)
         if network is not None:
@@ -101,10 +109,14 @@ def load(
     opened = open_file(Path(path), framework=framework)
     with about(path):
         checkpoint = opened.below(prefix).interpret(dialect)
+    release = opened.release
+    del opened
     weights = {}
-    for key, view in checkpoint.weights.items():
-        weights[key] = np.array(view, order="C")
-        opened.release()
+    for key in list(checkpoint.weights):
+        view = checkpoint.weights.pop(key)
+        # What was decompressed is nobody else's, and need not be copied.
+        weights[key] = view if view.flags.writeable and view.flags.c_contiguous else np.array(view, order="C")
+        release()
     return replace(checkpoint, weights=weights)
 
 
@@ -139,7 +151,7 @@ def save(
 
 def read(path: Path) -> Contents:
     """A file as it is; only ParityError leaves this function, whatever the file holds."""
-    with about(path):
+    with about(path), without_collector():
         try:
             return of_source(path).module.read(path)
         except ParityError:
@@ -160,6 +172,8 @@ def write(
 ) -> None:
     """Write native arrays, whole or not at all."""
     target = of_target(path)
+    limits.check_count(len(arrays))
+    limits.check_metadata(metadata)
     if target.directory:
         with atomic.write_directory(path, force=force, check_own=check_checkpoint) as directory:
             target.module.write(directory, arrays, metadata)
@@ -189,12 +203,23 @@ def about(path: str | PathLike[str]) -> Iterator[None]:
     try:
         yield
     except ParityError as error:
-        raise ParityError(printable(f"{path}: {error}")) from error
+        where = shortened(str(path), MAX_MESSAGE // 2)
+        raise ParityError(shortened(printable(f"{where}: {error}"), MAX_MESSAGE)) from error
 
 
 def printable(text: str) -> str:
-    """The text on one line, without what would command a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text.replace("\n", " "))
+    """The text on one line, with what is no printable character as its escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text.replace("\n", " "))
+
+
+def shortened(text: str, length: int) -> str:
+    """The text, without its middle if it is longer; what is wrong stands at the beginning and the cure at the end."""
+    if len(text) <= length:
+        return text
+    head = 2 * length // 3
+    return f"{text[:head]} ... {text[len(text) - (length - head - 5) :]}"
 
 
 def target_framework(path: Path, framework: str | None) -> str:

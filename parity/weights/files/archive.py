@@ -9,6 +9,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from ...errors import ParityError
 from . import limits
+from .budget import Budget
 
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR = struct.Struct("<4sLQL")
@@ -16,9 +17,12 @@ _END64 = struct.Struct("<4sQ2H2L4Q")
 _ENTRY = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _MAX_COMMENT = 0xFFFF
+_PIECE = 64 << 10
+_MEMBER = 512  # bytes of memory
+_MEMBER_STEPS = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """A file in the archive: where its bytes lie, and how many they are when decompressed."""
 
@@ -29,16 +33,30 @@ class Member:
     compressed: bool
     crc: int
 
-    def read(self, mapped: mmap) -> memoryview:
+    def read(self, mapped: mmap, budget: Budget) -> memoryview:
         """The member's bytes: a view of the file where they are stored as they are."""
         data = memoryview(mapped)[self.start : self.start + self.stored]
         if not self.compressed:
             return data
+        budget.expand(self.size)
+        inflated = memoryview(bytearray(self.size))
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        inflated = inflater.decompress(data, self.size) if self.size else b""
-        if len(inflated) != self.size or inflater.decompress(inflater.unconsumed_tail, 1):
-            raise ParityError(f"{self.name} does not decompress to the {self.size} bytes that the archive says")
-        return memoryview(inflated)
+        position = 0
+        # Piece by piece into its place, so that nothing is held twice.
+        for start in range(0, self.stored, _PIECE):
+            rest: memoryview | bytes = data[start : start + _PIECE]
+            while piece := inflater.decompress(rest, min(_PIECE, self.size - position + 1)):
+                if position + len(piece) > self.size:
+                    raise self._wrong_size()
+                inflated[position : position + len(piece)] = piece
+                position += len(piece)
+                rest = inflater.unconsumed_tail
+        if position != self.size or not inflater.eof:
+            raise self._wrong_size()
+        return inflated
+
+    def _wrong_size(self) -> ParityError:
+        return ParityError(f"{self.name} does not decompress to the {self.size} bytes that the archive says")
 
     def check(self, data: memoryview) -> None:
         """Raise ParityError where the bytes are not those that were written."""
@@ -46,7 +64,7 @@ class Member:
             raise ParityError(f"{self.name} is damaged: its checksum is another")
 
 
-def members(mapped: mmap) -> tuple[dict[str, Member], bytes]:
+def members(mapped: mmap, budget: Budget) -> tuple[dict[str, Member], bytes]:
     """The archive's members by name, and its comment.
 
     Raises:
@@ -62,6 +80,8 @@ def members(mapped: mmap) -> tuple[dict[str, Member], bytes]:
         _, _, end, _ = _LOCATOR.unpack_from(mapped, end - _LOCATOR.size)
         *_, count, size, offset = _END64.unpack_from(mapped, end)
     limits.check_count(count)
+    budget.take(_MEMBER * count)
+    budget.step(_MEMBER_STEPS * count)
     if size > limits.MAX_HEADER or offset + size > end:
         raise ParityError(f"the archive's index of {size} bytes at {offset} cannot be")
     found: dict[str, Member] = {}
@@ -71,7 +91,7 @@ def members(mapped: mmap) -> tuple[dict[str, Member], bytes]:
         if member.name in found:
             raise ParityError(f"{member.name} is in the archive twice")
         found[member.name] = member
-    _check_layout(list(found.values()), len(mapped))
+    _check_layout(list(found.values()))
     return found, comment
 
 
@@ -108,19 +128,19 @@ def _member(mapped: mmap, position: int, index: int) -> tuple[Member, int]:
 
 def _wide(extra: bytes, values: tuple[int, ...]) -> tuple[int, ...]:
     """The values, those that 32 bits cannot hold taken from the zip64 field."""
-    while len(extra) >= 4:
-        kind, length = struct.unpack_from("<2H", extra)
+    position = 0
+    while position + 4 <= len(extra):
+        kind, length = struct.unpack_from("<2H", extra, position)
         if kind == 1:
-            wide = iter(struct.unpack_from(f"<{length // 8}Q", extra, 4))
+            wide = iter(struct.unpack_from(f"<{length // 8}Q", extra, position + 4))
             return tuple(next(wide, value) if value == 0xFFFFFFFF else value for value in values)
-        extra = extra[4 + length :]
+        position += 4 + length
     return values
 
 
-def _check_layout(found: list[Member], length: int) -> None:
+def _check_layout(found: list[Member]) -> None:
     position = 0
     for member in sorted(found, key=lambda member: member.start):
         if member.start < position:
             raise ParityError(f"{member.name} overlaps another member of the archive")
         position = member.start + member.stored
-    limits.check_expansion(sum(member.size for member in found), length)

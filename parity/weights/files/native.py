@@ -47,7 +47,7 @@ def to_canonical(
     """Canonical views of the arrays, and the metadata, in which PyTorch's batch counters are kept."""
     if framework == "linen":
         arrays = _without_collections(arrays)
-    counters = {key: array.tolist() for key, array in arrays.items() if framework == "torch" and is_counter(key)}
+    counters = {key: _count(key, array) for key, array in arrays.items() if framework == "torch" and is_counter(key)}
     canonical = convert(arrays, "flax" if framework == "linen" else framework, "torch")
     return canonical, {**metadata, COUNTER: json.dumps(counters)} if counters else dict(metadata)
 
@@ -85,6 +85,13 @@ def split_collection(key: str, framework: str) -> tuple[str, str]:
 def is_counter(key: str) -> bool:
     """Whether the key is that of PyTorch's count of the batches that a norm has seen."""
     return key.rpartition(".")[2] == COUNTER
+
+
+def _count(key: str, array: np.ndarray) -> Any:
+    """The counter's integer, or the list of one."""
+    if array.shape not in ((), (1,)) or array.dtype.kind not in "iu":
+        raise ParityError(f"{key} must be one integer, got {array.dtype} of shape {array.shape}")
+    return array.tolist()
 
 
 def _without_collections(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -3,6 +3,8 @@
 import io
 import json
 import math
+import re
+import struct
 from pathlib import Path
 from typing import IO
 from zipfile import ZipFile
@@ -12,12 +14,24 @@ import numpy as np
 
 from ...errors import ParityError
 from . import archive, limits
+from .budget import Budget
 from .contents import Advance, Arrays, Contents, Outgoing, Texts
 from .labels import label, unlabel
 
 _SUFFIX = ".npy"
-# NumPy writes bfloat16 as raw bytes, two to a value; nothing else that weights are made of is.
-_BFLOAT16 = np.dtype("V2")
+_MAGIC = b"\x93NUMPY"
+_LENGTHS = {b"\1\0": struct.Struct("<H"), b"\2\0": struct.Struct("<I")}  # by version
+_MAX_DESCRIPTION = 10_000
+# By what stands behind the byte order. NumPy writes bfloat16 as raw bytes, two to a value; nothing else that weights
+# are made of is.
+_NUMBERS = {dtype.str[1:]: dtype for dtype in limits.DTYPES.values() if dtype.isbuiltin == 1} | {
+    "V2": np.dtype(ml_dtypes.bfloat16)
+}
+# NumPy evaluates this text as Python; here it is what NumPy writes, in any order, and nothing else.
+_FIELD = re.compile(
+    r"\s*(?:'descr': *'(?P<descr>[^']{1,40})'|'fortran_order': *(?P<fortran>True|False)"
+    r"|'shape': *\((?P<shape>[\dL, ]*)\)) *(?:,|(?=}))"
+)
 
 
 def read(path: Path) -> Contents:
@@ -27,15 +41,17 @@ def read(path: Path) -> Contents:
         ParityError: for what `archive.members` refuses, arrays of objects, a shape that is not the data's, and damage.
     """
     mapped = limits.open_mapped(path)
-    members, comment = archive.members(mapped)
+    budget = Budget(len(mapped))
+    members, comment = archive.members(mapped, budget)
+    budget.tensors(len(members))
     metadata, framework = unlabel(_metadata(comment))
     arrays = {}
     for name, member in members.items():
         if not name.endswith(_SUFFIX):
             raise ParityError(f"an .npz holds .npy files, got {name}")
-        data = member.read(mapped)
+        data = member.read(mapped, budget)
         member.check(data)
-        arrays[limits.check_name(name.removesuffix(_SUFFIX))] = _array(name, data)
+        arrays[limits.check_name(name.removesuffix(_SUFFIX))] = _array(name, data, budget)
     return Contents(arrays, metadata, framework, mapped=mapped)
 
 
@@ -60,23 +76,43 @@ def _metadata(comment: bytes) -> dict[str, str]:
     return limits.check_metadata(json.loads(comment))
 
 
-def _array(name: str, data: memoryview) -> np.ndarray:
-    head = io.BytesIO(data[: 1 << 17])
-    version = np.lib.format.read_magic(head)
-    reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-    if reader is None:
-        raise ParityError(f"{name} has the unknown version {version}")
-    shape, fortran, dtype = reader(head)
-    shape = limits.check_shape(shape)
-    if dtype == _BFLOAT16:
-        dtype = np.dtype(ml_dtypes.bfloat16)
-    native = dtype.newbyteorder("=")
-    if native.name not in limits.DTYPES:
-        raise ParityError(f"{name} holds {str(dtype)[:40]}, not numbers")
-    if len(data) - head.tell() != limits.count_bytes(shape, dtype):
-        raise ParityError(f"{name} has {len(data) - head.tell()} bytes of data, not those of {dtype} {shape}")
-    flat = np.frombuffer(data, dtype, offset=head.tell(), count=math.prod(shape)) if math.prod(shape) else np.zeros(0)
-    return flat.astype(native, copy=False).reshape(shape, order="F" if fortran else "C")
+def _array(name: str, data: memoryview, budget: Budget) -> np.ndarray:
+    shape, fortran, dtype, start = _description(name, data)
+    size = limits.count_bytes(shape, dtype)
+    if len(data) - start != size:
+        raise ParityError(f"{name} has {len(data) - start} bytes of data, not those of {dtype} {shape}")
+    flat = np.frombuffer(data, dtype, offset=start, count=math.prod(shape)) if size else np.zeros(0, dtype)
+    if not dtype.isnative:
+        budget.expand(size)
+    return flat.astype(dtype.newbyteorder("="), copy=False).reshape(shape, order="F" if fortran else "C")
+
+
+def _description(name: str, data: memoryview) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """The shape, order and dtype that a `.npy` file begins with, and where its data begin."""
+    length = _LENGTHS.get(bytes(data[6:8])) if data[:6] == _MAGIC else None
+    if length is None:
+        raise ParityError(f"{name} is no .npy file of version 1 or 2")
+    (size,) = length.unpack_from(data, 8)
+    start = 8 + length.size + size
+    if size > _MAX_DESCRIPTION or start > len(data):
+        raise ParityError(f"{name} has a header of {size} bytes, which cannot be")
+    text = str(data[start - size : start], "latin1").strip()
+    fields: dict[str, str] = {}
+    position = 1
+    while (found := _FIELD.match(text, position)) is not None and len(fields) < 3:
+        fields.update({key: value for key, value in found.groupdict().items() if value is not None})
+        position = found.end()
+    if text[:1] != "{" or text[position:].strip() != "}" or len(fields) != 3:
+        raise ParityError(f"{name} must have a header with a dtype of numbers, an order and a shape, got {text[:80]!a}")
+    sides = [side.strip().removesuffix("L") for side in fields["shape"].split(",")]
+    if not all(0 < len(side) < 20 for side in sides[:-1]) or len(sides) > limits.MAX_RANK + 1:
+        raise ParityError(f"{name} has the shape {fields['shape'][:80]!a}, which cannot be")
+    shape = limits.check_shape([int(side) for side in sides if side.isdigit()])
+    order, number = fields["descr"][0], fields["descr"][1:]
+    if order not in "<>|=" or number not in _NUMBERS:
+        raise ParityError(f"{name} holds {fields['descr']!a}, not numbers")
+    dtype = _NUMBERS[number]
+    return shape, fields["fortran"] == "True", dtype.newbyteorder(order) if order in "<>" else dtype, start
 
 
 def _header(array: Outgoing) -> bytes:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ import numpy as np
 
 from ...errors import ParityError
 from . import limits
+from .budget import Budget
 from .contents import Contents, Outgoing
 from .tree import nest
 
@@ -20,6 +22,10 @@ _CHECKPOINT = "_CHECKPOINT_METADATA"
 _ARRAYS = {".zarray": "zarr", "zarr.json": "zarr3"}
 _VALUE = ".value"  # what Orbax puts behind the name of an nnx.Variable
 MAX_ENTRIES = 100_000
+_MAX_DESCRIPTION = 1 << 16  # bytes of an array's .zarray or zarr.json
+# What TensorStore needs for a chunk, measured.
+_CHUNK_MEMORY = 2200
+_CHUNK_STEPS = 25
 
 
 def read(path: Path) -> Contents:
@@ -48,23 +54,33 @@ def _read(path: Path) -> Contents:
     stored = _check_tree(path)
     if not (path / "manifest.ocdbt").is_file():
         raise ParityError("no Orbax checkpoint: it has no manifest.ocdbt")
-    metadata = _metadata(path / _CHECKPOINT)
+    budget = Budget(stored)
+    metadata = _metadata(path / _CHECKPOINT, budget)
     try:
         import tensorstore
     except ImportError as error:
         raise ParityError("an Orbax checkpoint needs TensorStore: pip install attention-parity[flax]") from error
     # Not as one text, which would be a URL: `%41`, `#`, `?` and `|` mean something there.
     base = {"driver": "ocdbt", "base": {"driver": "file", "path": f"{path}/"}}
-    keys = [key.decode("ascii") for key in tensorstore.KvStore.open(base).result().list().result()]
+    store = tensorstore.KvStore.open(base).result()
+    keys = [key.decode("ascii") for key in store.list().result()]
     limits.check_count(len(keys))
     opened = {}
-    for name, driver in _names(keys):
+    for name, file in _names(keys):
+        if len(store.read(f"{name}/{file}").result().value) > _MAX_DESCRIPTION:
+            raise ParityError(f"{name} must be described in {_MAX_DESCRIPTION} bytes at most")
+        driver = _ARRAYS[file]
         spec = {"driver": driver, "kvstore": {**base, "path": f"{name}/"}}
         opened[name] = tensorstore.open(spec, open=True, read=True).result()
     shapes = {name: (limits.check_shape(store.shape), store.dtype.numpy_dtype) for name, store in opened.items()}
     for _, dtype in shapes.values():
         limits.dtype_named(dtype.name)
-    limits.check_expansion(sum(limits.count_bytes(*shape) for shape in shapes.values()), stored)
+    budget.tensors(len(shapes))
+    budget.expand(sum(limits.count_bytes(*shape) for shape in shapes.values()))
+    # Chunks of nothing but the fill value are not stored, and cost as much as others.
+    chunks = sum(_chunks(store.shape, store.chunk_layout.read_chunk.shape) for store in opened.values())
+    budget.take(_CHUNK_MEMORY * chunks)
+    budget.step(_CHUNK_STEPS * chunks)
     arrays = {name: np.asarray(store.read().result()) for name, store in opened.items()}
     if arrays and all(name.endswith(_VALUE) for name in arrays):
         arrays = {name.removesuffix(_VALUE): array for name, array in arrays.items()}
@@ -129,20 +145,27 @@ def _walk(path: Path, depth: int = 0) -> Iterator[os.DirEntry[str]]:
                 yield from _walk(Path(entry.path), depth + 1)
 
 
-def _metadata(path: Path) -> dict[str, str]:
+def _chunks(shape: Any, chunk: Any) -> int:
+    """In how many chunks an array of that shape is stored."""
+    return math.prod(-(-side // max(1, size or side)) for side, size in zip(shape, chunk or shape, strict=True))
+
+
+def _metadata(path: Path, budget: Budget) -> dict[str, str]:
     if not path.is_file() or path.stat().st_size > limits.MAX_HEADER:
         return {}
-    content = json.loads(path.read_bytes())
+    text = path.read_bytes()
+    budget.json(text)
+    content = json.loads(text)
     custom = content.get("custom_metadata") if isinstance(content, dict) else None
     return limits.check_metadata(custom or {})
 
 
 def _names(keys: list[str]) -> Iterator[tuple[str, str]]:
-    """The arrays among the keys of the store, and the driver that reads each."""
+    """The arrays among the keys of the store, and the file that describes each."""
     for key in keys:
         name, _, last = key.rpartition("/")
         if last in _ARRAYS:
             parts = limits.check_name(name).split(".")
             if "/" in name or "" in parts:
                 raise ParityError(f"an array cannot have the name {name!a}")
-            yield name, _ARRAYS[last]
+            yield name, last

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...errors import ParityError
 from . import limits, pickling
+from .budget import Budget
 from .contents import Advance, Arrays, Contents, Outgoing, Texts
 from .unpickle import NUMPY, Array, Window, unpickle
 from .wrappers import unwrap
@@ -25,12 +26,13 @@ _CODES = {"float64": "f8", "float32": "f4", "float16": "f2", "bfloat16": "u2"} |
 def read(path: Path) -> Contents:
     """The file's arrays as views of it; see `unpickle` for what is refused."""
     mapped = limits.open_mapped(path)
-    window = Window(mapped)
+    budget = Budget(len(mapped))
+    window = Window(mapped, budget)
     tree = unpickle(window, NUMPY)
     metadata = limits.check_metadata(unpickle(window, {})) if window.position < len(mapped) else {}
     if isinstance(tree, dict):
         tree.pop(_NAMES, None)
-    arrays, skipped = unwrap(tree, _filled, len(mapped))
+    arrays, skipped = unwrap(tree, budget, _is_array, _filled)
     return Contents(arrays, metadata, "paddle", skipped, mapped)
 
 
@@ -47,12 +49,16 @@ def write(file: IO[bytes], arrays: Arrays, metadata: Texts, framework: str, adva
         file.write(pickling.PROTOCOL_4 + pickling.texts(dict(metadata)) + pickling.STOP)
 
 
+def _is_array(value: Any) -> bool:
+    """Whether the value is an array, or the name and the array that `paddle.save` writes in deeper dictionaries."""
+    return isinstance(value, Array) or (isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Array))
+
+
 def _filled(value: Any) -> Any:
-    """What the tree's value is: `paddle.save` writes a tensor in a deeper dictionary as its name and its array."""
-    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Array):
-        value = value[1]
-    if not isinstance(value, Array):
+    """What the tree's value is."""
+    if not _is_array(value):
         return value
+    value = value[1] if isinstance(value, tuple) else value
     if value.array is None:
         raise ParityError("the pickle has an array that was never filled")
     return value.array.view(ml_dtypes.bfloat16) if value.array.dtype == np.uint16 else value.array

@@ -16,11 +16,13 @@ import numpy as np
 
 from ...errors import ParityError
 from . import archive, limits, pickling
+from .budget import Budget
 from .contents import Advance, Arrays, Contents, Outgoing, Texts
-from .unpickle import NUMPY, Calls, Name, Ordered, Window, unpickle
+from .unpickle import NUMPY, Array, Calls, Name, Ordered, Refused, Window, unpickle
 from .wrappers import unwrap
 
 _METADATA = "_parity_metadata"
+_VERSIONS = "_metadata"  # torch's own: which version of its code wrote each layer
 _STORAGES = {
     "float64": "DoubleStorage",
     "float32": "FloatStorage",
@@ -33,12 +35,16 @@ _STORAGES = {
     "uint8": "ByteStorage",
     "bool": "BoolStorage",
 }
-_DTYPES = {Name("torch", storage): limits.DTYPES[name] for name, storage in _STORAGES.items()}
+_KINDS = {Name("torch", storage): limits.DTYPES[name] for name, storage in _STORAGES.items()}
+# Since torch 2.1 what has no storage of its own type is saved as bytes and a dtype.
+_BYTES = Name("torch.storage", "UntypedStorage")
+_KINDS[_BYTES] = np.dtype(np.uint8)
+_DTYPES = {Name("torch", name): dtype for name, dtype in limits.DTYPES.items()}
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Storage:
     """The numbers that tensors are windows of; where they lie is known when the pickle has been read."""
 
@@ -47,12 +53,15 @@ class _Storage:
     size: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Tensor:
+    """A window of a storage; `negative` where the values are those there with the other sign."""
+
     storage: _Storage
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    negative: bool
 
 
 def read(path: Path) -> Contents:
@@ -62,10 +71,13 @@ def read(path: Path) -> Contents:
         ParityError: for what `unpickle` and `archive.members` refuse, and for a tensor that is not within its storage.
     """
     mapped = limits.open_mapped(path)
-    tree, storages = _read_zip(mapped) if mapped[:2] == b"PK" else _read_legacy(mapped)
-    arrays, skipped = unwrap(tree, partial(_filled, storages), len(mapped))
-    metadata = tree.attributes.get(_METADATA, {}) if isinstance(tree, Ordered) else {}
-    return Contents(arrays, limits.check_metadata(metadata), "torch", skipped, mapped)
+    budget = Budget(len(mapped))
+    tree, storages = (_read_zip if mapped[:2] == b"PK" else _read_legacy)(mapped, budget)
+    arrays, skipped = unwrap(tree, budget, _is_tensor, partial(_filled, storages, budget))
+    attributes = dict(tree.attributes) if isinstance(tree, Ordered) else {}
+    metadata = limits.check_metadata(attributes.pop(_METADATA, {}))
+    attributes.pop(_VERSIONS, None)
+    return Contents(arrays, metadata, "torch", (*skipped, *map(limits.check_name, attributes)), mapped)
 
 
 def write(file: IO[bytes], arrays: Arrays, metadata: Texts, framework: str, advance: Advance) -> None:
@@ -82,27 +94,27 @@ def write(file: IO[bytes], arrays: Arrays, metadata: Texts, framework: str, adva
             member.write(b"3\n")
 
 
-def _read_zip(mapped: mmap.mmap) -> tuple[Any, dict[str, memoryview]]:
-    members, _ = archive.members(mapped)
+def _read_zip(mapped: mmap.mmap, budget: Budget) -> tuple[Any, dict[str, memoryview]]:
+    members, _ = archive.members(mapped, budget)
     pickles = [name for name in members if name.rpartition("/")[2] == "data.pkl"]
     if len(pickles) != 1:
         raise ParityError(f"a .pt must hold one data.pkl, got {len(pickles)}")
     top = pickles[0].removesuffix("data.pkl")
-    if f"{top}byteorder" in members and members[f"{top}byteorder"].read(mapped) != b"little":
+    if f"{top}byteorder" in members and members[f"{top}byteorder"].read(mapped, budget) != b"little":
         raise ParityError("the tensors must be little-endian")
-    if members[pickles[0]].size > limits.MAX_HEADER:
-        raise ParityError(f"data.pkl must have at most {limits.MAX_HEADER} bytes")
-    tree = unpickle(Window(members[pickles[0]].read(mapped)), _CALLS, _persistent)
+    tree = unpickle(Window(members[pickles[0]].read(mapped, budget), budget), _CALLS, _persistent)
     folder = f"{top}data/"
     storages = {
-        name.removeprefix(folder): member.read(mapped) for name, member in members.items() if name.startswith(folder)
+        name.removeprefix(folder): member.read(mapped, budget)
+        for name, member in members.items()
+        if name.startswith(folder)
     }
     return tree, storages
 
 
-def _read_legacy(mapped: mmap.mmap) -> tuple[Any, dict[str, memoryview]]:
+def _read_legacy(mapped: mmap.mmap, budget: Budget) -> tuple[Any, dict[str, memoryview]]:
     """Pickles one after another (a magic number, a version, the machine, the tree, the storages' keys), then bytes."""
-    window = Window(mapped)
+    window = Window(mapped, budget)
     if unpickle(window, {}) != _LEGACY_MAGIC or unpickle(window, {}) != _LEGACY_PROTOCOL:
         raise ParityError("neither a zip archive nor what torch wrote before 1.6")
     machine = unpickle(window, {})
@@ -115,12 +127,10 @@ def _read_legacy(mapped: mmap.mmap) -> tuple[Any, dict[str, memoryview]]:
     for key in keys if isinstance(keys, list) else ():
         if not isinstance(key, str) or key not in declared:
             raise ParityError("the file has a storage that no tensor uses")
-        size = int.from_bytes(window.read(8), "little")
-        window.limit = len(mapped)
+        size = int.from_bytes(window.view(8), "little")
         if size != declared[key].size:
             raise ParityError(f"storage {key} has {size} values, not the {declared[key].size} it should")
-        storages[key] = memoryview(window.read(size * declared[key].dtype.itemsize))
-        window.limit = 8
+        storages[key] = window.view(size * declared[key].dtype.itemsize)
     return tree, storages
 
 
@@ -134,36 +144,125 @@ def _persistent(identity: Any) -> _Storage:
     if not (isinstance(identity, tuple) and len(identity) == 5 and identity[0] == "storage"):
         raise ParityError("a reference to data outside the pickle must be to a storage")
     _, kind, key, _, size = identity
-    if not (isinstance(kind, Name) and kind in _DTYPES and isinstance(key, str) and type(size) is int):
+    if not (isinstance(kind, Name) and kind in _KINDS and isinstance(key, str) and type(size) is int):
         raise ParityError("a storage must have a type, a key, a place and a size")
-    return _Storage(key, _DTYPES[kind], size)
+    return _Storage(key, _KINDS[kind], size)
 
 
-def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
+def _rebuild_tensor(
+    storage: Any, offset: Any, shape: Any, strides: Any, grad: Any, hooks: Any, metadata: Any = None
+) -> _Tensor:
+    """What `torch._utils._rebuild_tensor_v2` makes; whether gradients are wanted is no part of a weight."""
     shape, strides = limits.check_shape(shape), limits.check_shape(strides)
     if not (isinstance(storage, _Storage) and type(offset) is int and offset >= 0 and len(shape) == len(strides)):
         raise ParityError("a tensor must have a storage, an offset, a shape and strides")
+    _check_autograd(grad, hooks)
+    # The step along an axis of one place is never taken, and need not be one that fits.
+    strides = tuple(stride if side > 1 else 0 for side, stride in zip(shape, strides, strict=True))
     last = offset + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True))
     if 0 not in shape and last >= storage.size:
         raise ParityError(f"a tensor of shape {shape} must lie within its storage of {storage.size} values")
-    return _Tensor(storage, offset, shape, strides)
+    return _Tensor(storage, offset, shape, strides, _negative(metadata))
 
 
-def _rebuild_parameter(tensor: Any, *_: Any) -> _Tensor:
-    if not isinstance(tensor, _Tensor):
-        raise ParityError("a parameter must be made of a tensor")
+def _rebuild_of_dtype(
+    storage: Any, offset: Any, shape: Any, strides: Any, grad: Any, hooks: Any, dtype: Any, metadata: Any = None
+) -> _Tensor:
+    """What `torch._utils._rebuild_tensor_v3` makes, whose storage is one of bytes."""
+    if not (isinstance(storage, _Storage) and isinstance(dtype, Name) and dtype in _DTYPES):
+        raise ParityError("a tensor must have a storage and a dtype")
+    wide = _DTYPES[dtype]
+    if storage.dtype.itemsize != 1 or storage.size % wide.itemsize:
+        raise ParityError(f"a storage of {storage.size} bytes cannot hold {wide}")
+    storage = _Storage(storage.key, wide, storage.size // wide.itemsize)
+    return _rebuild_tensor(storage, offset, shape, strides, grad, hooks, metadata)
+
+
+def _negative(metadata: Any) -> bool:
+    """Whether the tensor has its negative bit set: its values are those of the storage with the other sign."""
+    bits = {} if metadata is None else metadata
+    if not isinstance(bits, dict) or any(
+        key not in ("neg", "conj") or type(value) is not bool for key, value in bits.items()
+    ):
+        raise ParityError("a tensor's metadata must be its negative and its conjugate bit")
+    if bits.get("conj", False):
+        raise ParityError("a tensor of real numbers cannot have its conjugate bit set")
+    return bits.get("neg", False)
+
+
+def _rebuild_parameter(tensor: Any, grad: Any, hooks: Any, state: Any = None) -> _Tensor:
+    """The parameter's tensor; the attributes that it may have are no weights."""
+    if not isinstance(tensor, _Tensor) or not isinstance(state, dict | None):
+        raise ParityError("a parameter must be made of a tensor, and its attributes be a dictionary")
+    _check_autograd(grad, hooks)
     return tensor
+
+
+def _rebuild_from_numpy(array: Any, dtype: Any, device: Any, grad: Any) -> Array:
+    """What `_rebuild_device_tensor_from_numpy` makes: a tensor of a device for which torch saves an array."""
+    if not (isinstance(array, Array) and isinstance(dtype, Name) and dtype in _DTYPES and isinstance(device, str)):
+        raise ParityError("a device's tensor must have an array, a dtype and a device")
+    if array.array is None or array.array.dtype != _DTYPES[dtype]:
+        raise ParityError(f"a device's tensor of {dtype.name} must be saved as that; save tensor.cpu()")
+    _check_autograd(grad, {})
+    return array
+
+
+def _check_autograd(grad: Any, hooks: Any) -> None:
+    if type(grad) is not bool or not isinstance(hooks, dict | None) or hooks:
+        raise ParityError("a tensor must say whether it wants gradients, and have no backward hooks")
+
+
+def _refused(what: str, cure: str, module: str, *names: str) -> Calls:
+    return dict.fromkeys((Name(module, name) for name in names), Refused(f"{what}, which is not read here; {cure}"))
 
 
 _CALLS: Calls = {
     **NUMPY,
-    **dict.fromkeys(_DTYPES),
+    **dict.fromkeys((*_KINDS, *_DTYPES)),
     Name("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    Name("torch._utils", "_rebuild_tensor_v3"): _rebuild_of_dtype,
     Name("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    Name("torch._utils", "_rebuild_parameter_with_state"): _rebuild_parameter,
+    Name("torch._utils", "_rebuild_device_tensor_from_numpy"): _rebuild_from_numpy,
+    **_refused("a sparse tensor", "save tensor.to_dense()", "torch._utils", "_rebuild_sparse_tensor"),
+    **_refused("a nested tensor", "save its tensors one by one", "torch._utils", "_rebuild_nested_tensor"),
+    **_refused("a quantized tensor", "save tensor.dequantize()", "torch._utils", "_rebuild_qtensor"),
+    **_refused(
+        "a tensor without values (of the device meta)",
+        "save the model after its weights are loaded",
+        "torch._utils",
+        "_rebuild_meta_tensor_no_storage",
+    ),
+    **_refused(
+        "a subclass of torch.Tensor",
+        "save tensor.as_subclass(torch.Tensor)",
+        "torch._utils",
+        "_rebuild_wrapper_subclass",
+    ),
+    **_refused(
+        "complex numbers",
+        "save torch.view_as_real(tensor)",
+        "torch",
+        *("ComplexHalfStorage", "ComplexFloatStorage", "ComplexDoubleStorage"),
+    ),
+    **_refused(
+        "quantized numbers",
+        "save tensor.dequantize()",
+        "torch",
+        *("QInt8Storage", "QUInt8Storage", "QInt32Storage", "QUInt4x2Storage", "QUInt2x4Storage"),
+    ),
 }
 
 
-def _filled(storages: Mapping[str, memoryview], value: Any) -> Any:
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, _Tensor | Array)
+
+
+def _filled(storages: Mapping[str, memoryview], budget: Budget, value: Any) -> Any:
+    """The array that a value of the tree stands for, if it stands for one."""
+    if isinstance(value, Array):
+        return value.array
     if not isinstance(value, _Tensor):
         return value
     dtype = value.storage.dtype
@@ -174,7 +273,15 @@ def _filled(storages: Mapping[str, memoryview], value: Any) -> Any:
         return np.zeros(value.shape, dtype)
     strides = [stride * dtype.itemsize for stride in value.strides]
     flat = np.frombuffer(data, dtype, offset=value.offset * dtype.itemsize)
-    return np.lib.stride_tricks.as_strided(flat, value.shape, strides, writeable=False)
+    view = np.lib.stride_tricks.as_strided(flat, value.shape, strides, writeable=False)
+    if not value.negative:
+        return view
+    if dtype == np.bool_:
+        raise ParityError("a tensor of truth values cannot have its negative bit set")
+    budget.expand(view.nbytes)
+    negated = np.negative(view)
+    negated.flags.writeable = False
+    return negated
 
 
 def _pickle(arrays: Arrays, metadata: Mapping[str, str]) -> bytes:

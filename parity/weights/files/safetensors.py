@@ -9,6 +9,7 @@ import numpy as np
 
 from ...errors import ParityError
 from . import limits
+from .budget import Budget
 from .contents import Advance, Arrays, Contents, Texts
 from .labels import label, unlabel
 
@@ -30,6 +31,8 @@ _CODES = {
     "BOOL": "bool",
 }
 _NAMES = {name: code for code, name in _CODES.items()}
+_DTYPES = {code: limits.DTYPES[name] for code, name in _CODES.items()}
+_FIELDS = {"dtype", "shape", "data_offsets"}
 
 
 def read(path: Path) -> Contents:
@@ -40,9 +43,11 @@ def read(path: Path) -> Contents:
             that overlap, leave gaps, or do not end where the file ends.
     """
     mapped = limits.open_mapped(path)
-    header, start = _header(mapped)
+    budget = Budget(len(mapped))
+    header, start = _header(mapped, budget)
     metadata, framework = unlabel(limits.check_metadata(header.pop("__metadata__", {})))
     limits.check_count(len(header))
+    budget.tensors(len(header))
     entries = sorted((_entry(name, entry) for name, entry in header.items()), key=lambda entry: entry[1:3])
     position = 0
     for name, begin, end, _, _ in entries:
@@ -82,7 +87,7 @@ def write(file: IO[bytes], arrays: Arrays, metadata: Texts, framework: str, adva
         array.write(file, advance)
 
 
-def _header(mapped: mmap.mmap) -> tuple[dict[str, Any], int]:
+def _header(mapped: mmap.mmap, budget: Budget) -> tuple[dict[str, Any], int]:
     """The header and the position at which the data begins."""
     length = int.from_bytes(mapped[:8], "little")
     if length > limits.MAX_HEADER:
@@ -90,8 +95,9 @@ def _header(mapped: mmap.mmap) -> tuple[dict[str, Any], int]:
     if 8 + length > len(mapped):
         raise ParityError(f"the header must end within the file of {len(mapped)} bytes, got {length} bytes of header")
     text = mapped[8 : 8 + length]
-    # Before it is parsed, because ten megabytes of `[]` are a second and hundreds of megabytes of lists.
-    limits.check_count(max(text.count(b"{") - 2, text.count(b"[") // 2, text.count(b'"') // 16))
+    # Before it is parsed, because a hundred megabytes of `[]` are seconds and gigabytes of lists.
+    limits.check_count(text.count(b"{") - 2)
+    budget.json(text)
     header = json.loads(text.decode(), object_pairs_hook=_unique)
     if not isinstance(header, dict):
         raise ParityError("the header must be a JSON object")
@@ -108,11 +114,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _entry(name: str, entry: Any) -> tuple[str, int, int, tuple[int, ...], np.dtype]:
     """A tensor's name, first and last byte, shape and dtype."""
     limits.check_name(name)
-    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+    if not isinstance(entry, dict) or entry.keys() != _FIELDS:
         raise ParityError(f"{name} must be given by dtype, shape and data_offsets")
     if not isinstance(entry["dtype"], str) or entry["dtype"] not in _CODES:
         raise ParityError(f"{name} must have a dtype of {', '.join(_CODES)}, got {str(entry['dtype'])[:40]!a}")
-    dtype = limits.dtype_named(_CODES[entry["dtype"]])
+    dtype = _DTYPES[entry["dtype"]]
     shape = limits.check_shape(entry["shape"])
     offsets = limits.check_shape(entry["data_offsets"])
     if len(offsets) != 2 or offsets[1] - offsets[0] != limits.count_bytes(shape, dtype):

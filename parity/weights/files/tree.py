@@ -7,15 +7,19 @@ import numpy as np
 
 from ...errors import ParityError
 from . import limits
+from .budget import Budget
+
+_ENTRY = 64  # bytes of memory for each key on the way
 
 
 def flatten(
-    tree: Mapping[Any, Any], leaf: Callable[[Any], Any] = lambda value: value
+    tree: Mapping[Any, Any], budget: Budget, leaf: Callable[[Any], Any] = lambda value: value
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """The arrays of nested dictionaries under dotted names, and the names of what is there besides.
 
     Args:
         tree: nested dictionaries.
+        budget: pays for what hangs in them, which is more than the file says where something hangs in several places.
         leaf: makes an array of each value that stands for one.
 
     Raises:
@@ -24,29 +28,32 @@ def flatten(
     """
     arrays: dict[str, np.ndarray] = {}
     skipped: list[str] = []
-    visited = 0
 
     def visit(branch: Mapping[Any, Any], path: tuple[str, ...]) -> None:
-        nonlocal visited
         if len(path) >= limits.MAX_DEPTH:
             raise ParityError(f"its dictionaries are nested deeper than {limits.MAX_DEPTH}")
         for key, value in branch.items():
-            # Counted here, because a branch that hangs in many places is many branches.
-            visited += 1
-            limits.check_count(visited)
+            # Paid for here, because a branch that hangs in many places is many branches.
+            budget.take(_ENTRY)
+            budget.step(2)
             if type(key) not in (str, int):
                 raise ParityError(f"a tensor's name must be text, got {type(key).__name__}")
+            if type(key) is str:
+                limits.check_length(key)
             here = (*path, str(key))
             if isinstance(value, Mapping):
                 visit(value, here)
                 continue
             name = limits.check_name(".".join(here))
             value = leaf(value)
+            budget.tensors(1)
+            limits.check_count(len(arrays) + len(skipped) + 1)
             if not isinstance(value, np.ndarray):
                 skipped.append(name)
             elif name in arrays:
                 raise ParityError(f"{name} is there twice")
             else:
+                budget.expand(value.nbytes)
                 arrays[name] = value
 
     visit(tree, ())

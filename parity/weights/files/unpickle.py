@@ -6,8 +6,11 @@ hold is an error. A program's length, its text and its keys are limited, so that
 """
 
 import pickletools
+import struct
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from mmap import mmap
 from typing import Any
 
@@ -15,15 +18,24 @@ import numpy as np
 
 from ...errors import ParityError
 from . import limits
+from .budget import Budget
 
-MAX_STEPS = 300_000
-MAX_TEXT = 1 << 20
 MAX_INDEX = 1 << 31
+_MAX_LINE = 4096
+_MAX_LONG = 255
+_SMALL = 64  # bytes up to which a copy is smaller than a view
 _MARK = object()
-_OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
+# What is paid for: a place on the stack for each step, an object, a place in a memo or a dictionary. Nothing is paid
+# back, so that these are upper bounds.
+_BATCH = 256
+_STEP = 12
+_OBJECT = 64
+_PLACE = 8
+_ENTRY = 104
+_CALL = 6  # steps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Name:
     """A global that a pickle names: a word, never the thing."""
 
@@ -42,18 +54,27 @@ class Ordered(dict):
         self.attributes = state
 
 
-@dataclass
+_CODES = {dtype.str[1:]: dtype for dtype in limits.DTYPES.values() if dtype.isbuiltin == 1}
+# Of a dtype's state: subarray, names, fields, size, alignment, flags.
+_PLAIN = (None, None, None, -1, -1, 0)
+
+
+@dataclass(slots=True)
 class Dtype:
     """A NumPy dtype: what `numpy.dtype("f4", False, True)` makes."""
 
     dtype: np.dtype
 
     def build(self, state: Any) -> None:
-        if not (isinstance(state, tuple) and len(state) >= 2 and state[1] in ("<", "|", "=")):
+        if not (isinstance(state, tuple) and len(state) == 8 and state[0] == 3 and isinstance(state[1], str)):
+            raise ParityError("a dtype's state must be version 3, byte order and what a number does not have")
+        if state[1] not in ("<", "|", "="):
             raise ParityError("an array's numbers must be little-endian")
+        if state[2:] != _PLAIN:
+            raise ParityError("an array must hold plain numbers, without fields")
 
 
-@dataclass
+@dataclass(slots=True)
 class Array:
     """A NumPy array: empty when it is made, filled when its state comes."""
 
@@ -62,36 +83,86 @@ class Array:
     def build(self, state: Any) -> None:
         if not (isinstance(state, tuple) and len(state) == 5 and isinstance(state[2], Dtype)):
             raise ParityError("an array's state must be version, shape, dtype, order and bytes")
-        _, shape, dtype, fortran, data = state
+        version, shape, dtype, fortran, data = state
         shape = limits.check_shape(shape)
+        if version != 1 or not isinstance(fortran, bool):
+            raise ParityError("an array's state must be of version 1, and its order true or false")
         if not isinstance(data, bytes | memoryview) or len(data) != limits.count_bytes(shape, dtype.dtype):
             raise ParityError(f"an array of shape {shape} and {dtype.dtype} does not have the bytes it should")
         flat = np.frombuffer(data, dtype.dtype) if len(data) else np.zeros(0, dtype.dtype)
-        self.array = flat.reshape(shape, order="F" if fortran is True else "C")
+        self.array = flat.reshape(shape, order="F" if fortran else "C")
 
 
 class Window:
-    """A file's bytes, read from a position on; what is large is handed out as a view."""
+    """A file's bytes, read from a position on, and the budget that reading them is paid from."""
 
-    def __init__(self, data: "mmap | bytes | memoryview", position: int = 0) -> None:
-        self.data = memoryview(data)
+    def __init__(self, data: "mmap | bytes | memoryview", budget: Budget, position: int = 0) -> None:
+        self.data = memoryview(data).toreadonly()
+        self.budget = budget
         self.position = position
-        self.limit = MAX_TEXT
 
-    def read(self, count: int) -> bytes | memoryview:
+    def view(self, count: int) -> memoryview:
+        """The next `count` bytes, as they lie there."""
         end = self.position + count
-        if count > self.limit or end > len(self.data):
-            raise ParityError(f"the pickle asks for {count} bytes at {self.position}, where it may not have them")
+        if end > len(self.data):
+            raise ParityError(f"the pickle asks for {count} bytes at {self.position}, where the file ends")
         piece = self.data[self.position : end]
         self.position = end
-        return bytes(piece) if count <= MAX_TEXT else piece
+        return piece
+
+    def read(self, count: int) -> bytes:
+        """A copy of the next `count` bytes."""
+        self.budget.take(count)
+        return bytes(self.view(count))
 
     def readline(self) -> bytes:
-        line, newline, _ = bytes(self.data[self.position : self.position + 4096]).partition(b"\n")
+        line, newline, _ = bytes(self.data[self.position : self.position + _MAX_LINE]).partition(b"\n")
         if not newline:
             raise ParityError(f"the pickle's line at {self.position} does not end")
         self.position += len(line) + 1
         return line + newline
+
+
+def _number(form: str) -> Callable[[Window], Any]:
+    packed = struct.Struct(form)
+    size, unpack = packed.size, packed.unpack_from
+
+    def read(window: Window) -> Any:
+        position = window.position
+        window.position = position + size
+        return unpack(window.data, position)[0]
+
+    return read
+
+
+def _text(form: str) -> Callable[[Window], str]:
+    length = _number(form)
+
+    def read(window: Window) -> str:
+        count = length(window)
+        window.budget.take(_OBJECT + 4 * count)  # bytes of a character at most
+        return str(window.view(count), "utf-8", "surrogatepass")
+
+    return read
+
+
+def _bytes(form: str) -> Callable[[Window], bytes | memoryview]:
+    length = _number(form)
+
+    def read(window: Window) -> bytes | memoryview:
+        window.budget.take(_OBJECT)
+        piece = window.view(length(window))
+        return bytes(piece) if len(piece) <= _SMALL else piece
+
+    return read
+
+
+_byte = _number("<B")
+
+
+def _long(window: Window) -> int:
+    window.budget.take(_OBJECT + _MAX_LONG)
+    return int.from_bytes(window.view(_byte(window)), "little", signed=True)
 
 
 def _ordered_dict(*args: Any) -> Ordered:
@@ -107,13 +178,15 @@ def _reconstruct(kind: Any, shape: Any, code: Any) -> Array:
 
 
 def _dtype(code: Any, align: Any, copy: Any) -> Dtype:
-    if not isinstance(code, str) or len(code) > 3 or code[:1] not in ("f", "i", "u", "b"):
+    if align not in (False, True) or copy not in (False, True):
+        raise ParityError("a dtype's alignment and copy must be true or false")
+    if not isinstance(code, str) or code not in _CODES:
         raise ParityError(
             f"an array's dtype must be one of numbers, got {code[:10]!a}"
             if isinstance(code, str)
             else "a dtype must be text"
         )
-    return Dtype(limits.dtype_named(np.dtype(code).name))
+    return Dtype(_CODES[code])
 
 
 def _encode(text: Any, codec: Any) -> bytes:
@@ -129,7 +202,14 @@ def _tuple(items: Any) -> tuple[Any, ...]:
     return items
 
 
-Calls = Mapping[Name, Callable[..., Any] | None]
+@dataclass(frozen=True)
+class Refused:
+    """Why something that a pickle may name by rights is not read here."""
+
+    reason: str
+
+
+Calls = Mapping[Name, Callable[..., Any] | Refused | None]
 
 # What may be named; None where it may be named and not called.
 NUMPY: Calls = {
@@ -143,46 +223,82 @@ NUMPY: Calls = {
 }
 
 
+# How an opcode's argument is read; those that are a line are read by pickletools.
+_READ: dict[str, Callable[[Window], Any]] = {
+    "PROTO": _number("<B"),
+    "FRAME": _number("<Q"),
+    "BININT": _number("<i"),
+    "BININT1": _number("<B"),
+    "BININT2": _number("<H"),
+    "BINFLOAT": _number(">d"),
+    "LONG1": _long,
+    "BINPUT": _number("<B"),
+    "LONG_BINPUT": _number("<I"),
+    "BINGET": _number("<B"),
+    "LONG_BINGET": _number("<I"),
+    "BINUNICODE": _text("<I"),
+    "SHORT_BINUNICODE": _text("<B"),
+    "BINUNICODE8": _text("<Q"),
+    "BINBYTES": _bytes("<I"),
+    "SHORT_BINBYTES": _bytes("<B"),
+    "BINBYTES8": _bytes("<Q"),
+}
+_OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
+
+
+def _line(opcode: pickletools.OpcodeInfo) -> Callable[[Window], Any] | None:
+    if opcode.arg is None:
+        return None
+    reader = opcode.arg.reader
+
+    def read(window: Window) -> Any:
+        start = window.position
+        value = reader(window)  # type: ignore[arg-type]
+        window.budget.take(_OBJECT + 4 * (window.position - start))
+        return value
+
+    return read
+
+
 def unpickle(window: Window, calls: Calls, persistent: Callable[[Any], Any] | None = None) -> Any:
     """The data that the pickle at the window's position describes; `persistent` makes what a persistent id stands for.
 
     Raises:
         ParityError: for a global that `calls` does not hold, a call of what may only be named, state for what takes
-            none, an opcode that no state dict needs, and a program too long.
+            none, an opcode that no state dict needs, and a program that makes more than the window's budget.
     """
-    machine = _Machine(calls, persistent)
-    for _ in range(MAX_STEPS):
-        window.limit = MAX_TEXT
-        opcode = _OPCODES.get(window.read(1)[0])
-        if opcode is None or not hasattr(machine, f"do_{opcode.name}"):
-            raise ParityError(
-                f"the pickle has the opcode {opcode.name if opcode else 'unknown'}, which no weights need"
-            )
-        if "BINBYTES" in opcode.name:
-            window.limit = len(window.data)
-        argument = _argument(opcode, window)
-        if opcode.name == "STOP":
-            return machine.pop()
-        getattr(machine, f"do_{opcode.name}")(argument)
-    raise ParityError(f"the pickle takes more than {MAX_STEPS} steps")
-
-
-def _argument(opcode: pickletools.OpcodeInfo, window: Window) -> Any:
-    try:
-        return opcode.arg.reader(window) if opcode.arg else None  # type: ignore[arg-type]
-    except ParityError:
-        raise
-    except ValueError as error:
-        raise ParityError(f"the pickle's {opcode.name} has no good argument: {str(error)[:100]}") from error
+    machine = _Machine(calls, persistent, window.budget)
+    data = window.data
+    while True:
+        window.budget.step(_BATCH // 2)
+        window.budget.take(_STEP * _BATCH)
+        for _ in repeat(None, _BATCH):
+            if window.position >= len(data):
+                raise ParityError("the pickle has no end")
+            name, do, read = _ACTIONS[data[window.position]]
+            window.position += 1
+            if do is None:
+                raise ParityError(f"the pickle has the opcode {name}, which no weights need")
+            try:
+                argument = None if read is None else read(window)
+            except ParityError:
+                raise
+            except (ValueError, struct.error) as error:
+                raise ParityError(f"the pickle's {name} has no good argument: {str(error)[:100]}") from error
+            if name == "STOP":
+                return machine.pop()
+            do(machine, argument)
 
 
 class _Machine:
     """The stack, the memo, and a method for each opcode that describes data."""
 
-    def __init__(self, calls: Calls, persistent: Callable[[Any], Any] | None) -> None:
+    def __init__(self, calls: Calls, persistent: Callable[[Any], Any] | None, budget: Budget) -> None:
         self.calls = calls
         self.persistent = persistent
+        self.budget = budget
         self.stack: list[Any] = []
+        self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
 
     def pop(self) -> Any:
@@ -191,13 +307,12 @@ class _Machine:
         return self.stack.pop()
 
     def pop_to_mark(self) -> list[Any]:
-        items: list[Any] = []
-        while self.stack and self.stack[-1] is not _MARK:
-            items.append(self.stack.pop())
-        if not self.stack:
+        if not self.marks or self.marks[-1] >= len(self.stack):
             raise ParityError("the pickle misses a mark")
-        self.stack.pop()
-        return items[::-1]
+        start = self.marks.pop()
+        items = self.stack[start + 1 :]
+        del self.stack[start:]
+        return items
 
     def top(self, kinds: type | tuple[type, ...]) -> Any:
         if not self.stack or not isinstance(self.stack[-1], kinds):
@@ -232,45 +347,57 @@ class _Machine:
         self.push(False)
 
     def do_MARK(self, _: None) -> None:
+        self.budget.take(_OBJECT)
+        self.marks.append(len(self.stack))
         self.push(_MARK)
 
     def do_EMPTY_DICT(self, _: None) -> None:
+        self.budget.take(_OBJECT)
         self.push({})
 
     def do_EMPTY_LIST(self, _: None) -> None:
+        self.budget.take(_OBJECT)
         self.push([])
 
     def do_EMPTY_TUPLE(self, _: None) -> None:
         self.push(())
 
+    def push_tuple(self, items: tuple[Any, ...]) -> None:
+        self.budget.take(_OBJECT + _PLACE * len(items))
+        self.push(items)
+
     def do_TUPLE(self, _: None) -> None:
-        self.push(tuple(self.pop_to_mark()))
+        self.push_tuple(tuple(self.pop_to_mark()))
 
     def do_TUPLE1(self, _: None) -> None:
-        self.push((self.pop(),))
+        self.push_tuple((self.pop(),))
 
     def do_TUPLE2(self, _: None) -> None:
         last = self.pop()
-        self.push((self.pop(), last))
+        self.push_tuple((self.pop(), last))
 
     def do_TUPLE3(self, _: None) -> None:
         last, middle = self.pop(), self.pop()
-        self.push((self.pop(), middle, last))
+        self.push_tuple((self.pop(), middle, last))
 
     def do_LIST(self, _: None) -> None:
-        self.push(self.pop_to_mark())
+        items = self.pop_to_mark()
+        self.budget.take(_OBJECT + _PLACE * len(items))
+        self.push(items)
 
     def do_DICT(self, _: None) -> None:
         items = self.pop_to_mark()
-        self.push({})
+        self.do_EMPTY_DICT(None)
         self.set_items(items)
 
     def do_APPEND(self, _: None) -> None:
-        item = self.pop()
-        self.top(list).append(item)
+        self.extend([self.pop()])
 
     def do_APPENDS(self, _: None) -> None:
-        items = self.pop_to_mark()
+        self.extend(self.pop_to_mark())
+
+    def extend(self, items: list[Any]) -> None:
+        self.budget.take(2 * _PLACE * len(items))
         self.top(list).extend(items)
 
     def do_SETITEM(self, _: None) -> None:
@@ -284,6 +411,7 @@ class _Machine:
         target = self.top(dict)
         if len(items) % 2:
             raise ParityError("the pickle has a key without a value")
+        self.budget.take(_ENTRY * (len(items) // 2))
         for key, value in zip(items[::2], items[1::2], strict=True):
             # A tuple of tuples of tuples takes for ever to hash, and large integers can all have one hash.
             if type(key) is not str and not (type(key) is int and abs(key) < MAX_INDEX):
@@ -295,6 +423,7 @@ class _Machine:
     def do_PUT(self, index: int) -> None:
         if not self.stack or not 0 <= index < MAX_INDEX:
             raise ParityError("the pickle puts what it does not have, or where it may not, into its memo")
+        self.budget.take(_ENTRY)
         self.memo[index] = self.stack[-1]
 
     do_BINPUT = do_LONG_BINPUT = do_PUT
@@ -321,17 +450,21 @@ class _Machine:
             raise ParityError("a global must be named by text")
         # What protocols below 3 call it.
         value = Name("builtins" if module == "__builtin__" else module, name)
-        if value not in self.calls:
-            raise ParityError(f"the pickle names {module[:60]!a} {name[:60]!a}, which no weights need: not read")
+        self.budget.take(2 * _OBJECT)
+        if isinstance(call := self.calls.get(value, Refused("which no weights need: not read")), Refused):
+            raise ParityError(f"the pickle names {module[:60]!a} {name[:60]!a}, {call.reason}")
         self.push(value)
 
     def do_REDUCE(self, _: None) -> None:
         args, name = self.pop(), self.pop()
         call = self.calls.get(name) if isinstance(name, Name) else None
-        if call is None or not isinstance(args, tuple):
+        if call is None or isinstance(call, Refused) or not isinstance(args, tuple):
             raise ParityError("the pickle calls what is not to be called")
+        self.budget.step(_CALL)
         try:
-            self.push(call(*args))
+            result = call(*args)
+            self.budget.take(2 * _OBJECT + sys.getsizeof(result))
+            self.push(result)
         except TypeError as error:
             raise ParityError(f"the pickle calls {name.name} with other arguments than weights need") from error
 
@@ -340,6 +473,21 @@ class _Machine:
         self.top((Ordered, Array, Dtype)).build(state)
 
     def do_BINPERSID(self, _: None) -> None:
+        self.budget.take(2 * _OBJECT)
+        self.budget.step(_CALL)
         if self.persistent is None:
             raise ParityError("the pickle refers to data outside itself")
         self.push(self.persistent(self.pop()))
+
+
+# By byte: the opcode's name, its method, and how its argument is read.
+_ACTIONS = [
+    (
+        opcode.name,
+        getattr(_Machine, f"do_{opcode.name}", None),
+        _READ.get(opcode.name) or _line(opcode),
+    )
+    if (opcode := _OPCODES.get(code)) is not None
+    else ("unknown", None, None)
+    for code in range(256)
+]

@@ -1,0 +1,75 @@
+"""Inspects, loads and converts files, each in a process of its own, and says what that cost over its imports.
+
+Usage: measure.py FILE ..., which prints lines of JSON for each; the processes may have 4 GiB of address space.
+"""
+
+import io
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import msgpack  # noqa: F401 -- so that no import is measured
+
+import parity
+from parity.cli.convert import convert
+from parity.cli.inspect import inspect
+
+ACTIONS: dict[str, Callable[[Path], object]] = {
+    "inspect": lambda path: inspect(path, None, False),
+    "load": lambda path: parity.load(path),
+    "convert": lambda path: convert(path, path.with_name("converted.safetensors"), force=True),
+}
+
+
+def measure(action: str, path: Path) -> dict[str, object]:
+    """What came of it, the bytes at its peak and the seconds of work that it took."""
+    before = kilobytes("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    start = time.process_time()
+    outcome: dict[str, object] = {"error": None, "message": ""}
+    try:
+        with redirect_stdout(io.TextIOWrapper(open(os.devnull, "wb"))):  # noqa: PTH123
+            ACTIONS[action](path)
+    except BaseException as error:
+        outcome = {"error": type(error).__name__, "message": str(error)}
+    seconds = time.process_time() - start + sum(os.times()[2:4])
+    return {
+        **outcome,
+        "file": str(path),
+        "action": action,
+        "seconds": seconds,
+        "bytes": 1024 * (kilobytes("VmHWM") - before),
+    }
+
+
+def kilobytes(field: str) -> int:
+    return int(Path("/proc/self/status").read_text().partition(f"{field}:")[2].split()[0])
+
+
+def apart(action: str, path: Path) -> str:
+    """The measure, taken in a fork that has the imports and nothing else."""
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        os.write(writer, json.dumps(measure(action, path)).encode())
+        os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as file:  # noqa: PTH123
+        line = file.read()
+    os.waitpid(child, 0)
+    return line.decode() or json.dumps({"file": str(path), "action": action, "error": "died", "seconds": 0, "bytes": 0})
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        for action in ACTIONS:
+            line = apart(action, Path(name))
+            print(line, flush=True)
+            # What cannot be read is read for nothing else either.
+            if json.loads(line)["error"] is not None:
+                break

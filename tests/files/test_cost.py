@@ -1,0 +1,94 @@
+"""No file costs more than 64 MiB and 20 times its size, or more than 2 s and 0.1 s a MiB, whatever is in it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hurtful import ALL, scalars, write_hurtful
+
+import parity
+
+HERE = Path(__file__).parent
+MIB = 1 << 20
+# These are for a machine that does nothing else. A test may share its machine.
+SECONDS, SECONDS_PER_MIB = 2.0, 0.1
+SHARED = 3.0
+
+
+def measured(*paths: Path) -> list[dict[str, object]]:
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
+    command = [sys.executable, str(HERE / "measure.py"), *map(str, paths)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=400)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+
+
+@pytest.fixture(scope="module")
+def costs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, object]]]:
+    folder = tmp_path_factory.mktemp("hurtful")
+    paths = {}
+    for i, name in enumerate(ALL):
+        (folder / f"{i:03}").mkdir()
+        paths[str(write_hurtful(name, folder / f"{i:03}"))] = name
+    found: dict[str, list[dict[str, object]]] = {name: [] for name in ALL}
+    for each in measured(*map(Path, paths)):
+        found[paths[str(each["file"])]].append({**each, "size": size(Path(str(each["file"])))})
+    return found
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_cost(name: str, costs: dict[str, list[dict[str, object]]]) -> None:
+    assert costs[name]
+    for each in costs[name]:
+        assert each["error"] in (None, "ParityError"), each
+        assert each["bytes"] <= 64 * MIB + 20 * each["size"], each
+        assert each["seconds"] <= SHARED * (SECONDS + SECONDS_PER_MIB * each["size"] / MIB), each
+        assert len(each["message"]) <= 292
+        assert each["message"].isprintable()
+
+
+# What is written is read: the limits of the readers follow from the file.
+@pytest.mark.parametrize(
+    ("suffix", "count"),
+    [(".safetensors", 100_000), (".msgpack", 100_000), (".pt", 20_000), (".pdparams", 20_000), (".npz", 20_000)],
+)
+def test_many_tensors(suffix: str, count: int, tmp_path: Path) -> None:
+    weights = {f"layers.{i}.bias": np.full(2, i, np.float32) for i in range(count)}
+    framework = {".pdparams": "paddle", ".msgpack": "flax"}.get(suffix, "torch")
+    parity.save(
+        weights,
+        tmp_path / f"x{suffix}",
+        framework=framework,
+        metadata={"note": "é" * 3_000_000} if suffix != ".npz" else {},
+    )
+    checkpoint = parity.load(tmp_path / f"x{suffix}")
+    assert checkpoint.weights.keys() == weights.keys()
+    assert np.array_equal(checkpoint.weights[f"layers.{count - 1}.bias"], weights[f"layers.{count - 1}.bias"])
+
+
+def test_a_hundred_thousand_tensors_are_inspected_in_seconds(tmp_path: Path) -> None:
+    (tmp_path / "x.safetensors").write_bytes(scalars(100_000, "layers.{}.running_mean"))
+    (inspected, *_) = measured(tmp_path / "x.safetensors")
+    assert inspected["error"] is None
+    assert inspected["seconds"] < 5 * SHARED
+
+
+def test_more_than_can_be_read_is_not_written(tmp_path: Path) -> None:
+    weights = {f"{i}.bias": np.zeros(1, np.float32) for i in range(100_001)}
+    with pytest.raises(parity.ParityError, match="at most 100000 tensors"):
+        parity.save(weights, tmp_path / "x.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pt", ".msgpack"])
+def test_half_a_character_is_not_written(suffix: str, tmp_path: Path) -> None:
+    with pytest.raises(parity.ParityError, match="has half of a character"):
+        parity.save({"a.bias": np.zeros(1, np.float32)}, tmp_path / f"x{suffix}", metadata={"a": "b\ud800"})
+    assert not list(tmp_path.iterdir())
