@@ -1,0 +1,97 @@
+"""Every shell block and every Python block of the README and the documentation runs as it is typed.
+
+Each page's blocks run one after another in a folder of their own. `make`, `pip` and their like only say what they would
+do, and commands of `parity` that start frameworks are parsed with all their options: other tests run them.
+"""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import parity
+from parity.frameworks import torch as torch_adapter
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(bash|sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SHIM = f"""#!{sys.executable}
+import sys
+sys.path.insert(0, {str(ROOT / "tests" / "helpers")!r})
+import typed
+typed.main(__file__, sys.argv[1:])
+"""
+
+
+def blocks(page):
+    return FENCE.findall(page.read_text())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """What the pages speak of as there: checkpoints, a photograph, a configuration, the examples."""
+    (tmp_path / "bin").mkdir()
+    # A link to the interpreter would leave its environment.
+    scripts = {"python": f'#!/bin/sh\nexec {sys.executable} "$@"\n'}
+    scripts |= dict.fromkeys(("parity", "make", "pip", "pre-commit", "pytest"), SHIM)
+    for name, text in scripts.items():
+        path = tmp_path / "bin" / name
+        path.write_text(text)
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    golden = load_file(ROOT / "tests" / "golden" / "timm_cbam.safetensors")
+    state = {key.removeprefix("state/"): value for key, value in golden.items() if key.startswith("state/")}
+    save_file(state, tmp_path / "timm_cbam.safetensors")
+    parity.save(parity.load(tmp_path / "timm_cbam.safetensors", framework="torch").weights, tmp_path / "cbam.pth")
+    shutil.copy(tmp_path / "cbam.pth", tmp_path / "timm_cbam.pth")
+    aspp = parity.get_weights(torch_adapter.build("ASPP", (4, 8), {}))
+    np.savez(tmp_path / "a.npz", **{f"head.aspp.{k}": v for k, v in parity.convert(aspp, "torch", "paddle").items()})
+    subprocess.run(
+        [sys.executable, "-m", "parity", "convert", "a.npz", "model.pdparams", "--from", "paddle", "--dialect", "none"],
+        cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "activate").write_text("")
+    for name in ("examples", "scripts", "benchmarks", "tests"):
+        (tmp_path / name).symlink_to(ROOT / name, target_is_directory=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
+def test_the_blocks_of_a_page_run_as_typed(page, folder):
+    env = {
+        **os.environ,
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "PYTHONWARNINGS": "ignore",
+        "SLURM_ARRAY_TASK_ID": "0",
+        "PARITY_ROOT": str(ROOT),
+    }
+    for language, text in blocks(page):
+        command = [sys.executable, "-c", text] if language == "python" else ["bash", "-euo", "pipefail", "-c", text]
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, f"{page.name}:\n{text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+
+
+def test_there_is_something_to_run():
+    found = [language for page in PAGES for language, _ in blocks(page)]
+    assert found.count("python") >= 3
+    assert len(found) >= 10
+
+
+def test_the_shim_can_fail(folder):
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PARITY_ROOT": str(ROOT)}
+    for line in (
+        "parity mutants --framwork torch",
+        "parity inspect not-there.pth",
+        "make no-such-target",
+        "pip install '.[no]'",
+    ):
+        line = f"PATH={folder / 'bin'}:$PATH; {line}"
+        assert subprocess.run(["bash", "-c", line], cwd=folder, env=env, capture_output=True).returncode, line
