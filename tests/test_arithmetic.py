@@ -74,7 +74,7 @@ def test_another_pass_has_new_errors_of_the_same_deviations():
     ops = Noisy(UNIT_ROUNDOFF["float32"], np.random.default_rng(0))
     x = np.random.default_rng(1).random((20, 100))
     first = ops.total(x, 1) - x.sum(1, keepdims=True)
-    ops.again()
+    ops.next_draw()
     second = ops.total(x, 1) - x.sum(1, keepdims=True)
     assert len(ops.deviations) == 1
     assert not np.any(first == second)

@@ -8,7 +8,7 @@ from test_cli import ROOT, parity
 
 from parity.frameworks import devices
 from parity.frameworks.layout import FRAMEWORKS
-from parity.workers import precision_probe as canary
+from parity.workers import precision_probe
 
 LOWERED = Path(__file__).parent / "lowered"
 
@@ -21,10 +21,10 @@ def lowered(fault, *arguments, framework):
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_honest_float32_is_far_below_the_limit(name):
-    found = canary.measure(devices.load(name), "cpu")
+    found = precision_probe.measure(devices.load(name), "cpu")
     assert len(found) == 6
-    assert all(0.1 < units < canary.LIMIT / 4 for units in found.values()), found
-    assert canary.verdict(name, found) == ""
+    assert all(0.1 < units < precision_probe.LIMIT / 4 for units in found.values()), found
+    assert precision_probe.verdict(name, found) == ""
 
 
 @pytest.mark.parametrize(
@@ -62,4 +62,6 @@ def test_less_than_tf32_is_an_error_even_where_tf32_is_allowed():
 
 
 def test_a_measurement_that_is_not_a_number_is_no_pass():
-    assert "is off by nan" in canary.verdict("torch", {"cudnn.conv forward": float("nan"), "matmul forward": 1.0})
+    assert "is off by nan" in precision_probe.verdict(
+        "torch", {"cudnn.conv forward": float("nan"), "matmul forward": 1.0}
+    )

@@ -62,11 +62,11 @@ def test_what_names_no_device_is_refused(value):
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_the_processor_is_seen_and_selected_and_its_precisions_are_tried(name):
-    door = devices.load(name)
-    assert door.available() == ["cpu"]
-    door.select("cpu")
-    assert isinstance(door.describe("cpu"), dict)
-    refused = {precision: why for precision, why in devices.try_precisions(door.multiply).items() if why}
+    adapter = devices.load(name)
+    assert adapter.available() == ["cpu"]
+    adapter.select("cpu")
+    assert isinstance(adapter.describe("cpu"), dict)
+    refused = {precision: why for precision, why in devices.try_precisions(adapter.multiply).items() if why}
     # Paddle multiplies no halves on a processor, and says so.
     assert refused.keys() == ({"bfloat16", "float16"} if name == "paddle" else set())
     assert all("kernel" in why for why in refused.values())
@@ -86,7 +86,7 @@ def test_switches_stand_in_the_worker_before_the_framework_is_imported(tmp_path)
     )
     env = started_with(code, tmp_path) | {"XLA_FLAGS": "--xla_cpu_enable_fast_math=false"}
     report = tmp_path / "report.json"
-    done = parity("run", "--case", "SE/1x1", "--json", str(report), env=env)
+    done = parity("run", "--case", "SE/1x1", "--verbose", "--json", str(report), env=env)
     assert done.returncode == 0, done.stderr
     backends = json.loads(report.read_text())["environment"]["backends"]
     for name in FRAMEWORKS:
@@ -115,11 +115,11 @@ def test_a_run_on_an_accelerator_hides_none_and_lets_jax_look_for_it(monkeypatch
 def test_every_switch_of_torch_takes():
     import torch
 
-    door = devices.load("torch")
+    adapter = devices.load("torch")
     before = torch.are_deterministic_algorithms_enabled()
     try:
         for allowed, precision in ((True, "tf32"), (False, "ieee")):
-            found = door.harden(allow_tf32=allowed)
+            found = adapter.set_numerics_flags(allow_tf32=allowed)
             assert [value for key, value in found.items() if key.endswith("fp32_precision")] == [precision] * 5
             assert [value for key, value in found.items() if "reduced_precision" in key] == ["False"] * 2
     finally:

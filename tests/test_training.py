@@ -9,7 +9,7 @@ from parity import set_weights
 from parity.catalogue.cases import CASES, select
 from parity.catalogue.inputs import default_image, read_image
 from parity.catalogue.mutants import MUTANTS
-from parity.catalogue.tasks import FORMS, Task, plan
+from parity.catalogue.tasks import FORMS, Task, list_tasks
 from parity.catalogue.training import OPTIMIZERS, RECIPES, recipes_of
 from parity.catalogue.unsupported import UNSUPPORTED, is_unsupported
 from parity.frameworks import flax
@@ -162,14 +162,14 @@ def test_every_recipe_and_every_light_block_and_network_is_trained():
 
 def test_the_default_and_what_a_form_runs_on():
     case = select(["SE/default"])[0]
-    assert [task.title for task in plan(case, ["forward"], ["float32"], ["eager"], "torch")] == [
+    assert [task.title for task in list_tasks(case, ["forward"], ["float32"], ["eager"], "torch")] == [
         "forward eval",
         "forward train",
     ]
-    assert [task.title for task in plan(case, ["forward"], ["float32"], ["torch.export"], "torch")] == [
+    assert [task.title for task in list_tasks(case, ["forward"], ["float32"], ["torch.export"], "torch")] == [
         "forward eval torch.export"
     ]
-    assert plan(case, ["forward"], ["float32"], ["nnx.jit"], "torch") == []
+    assert list_tasks(case, ["forward"], ["float32"], ["nnx.jit"], "torch") == []
 
 
 def test_every_slip_is_of_a_line_that_is_there_and_there_are_enough():

@@ -50,7 +50,7 @@ class Task:
         return f"{self.check} {self.mode}" + (f" {self.form}" if self.form != "eager" else "")
 
 
-def plan(
+def list_tasks(
     case: Case, checks: Collection[str], dtypes: Collection[str], forms: Sequence[str], framework: str
 ) -> list[Task]:
     """The tasks of a case in a framework, by precision, check and mode; an ONNX graph knows float32 and eval alone."""
@@ -61,7 +61,7 @@ def plan(
     for dtype in dtypes:
         for check in checks:
             if check == "training":
-                tasks += plan_training(case, dtype)
+                tasks += list_training_tasks(case, dtype)
             else:
                 tasks += [
                     Task(check, mode, dtype, form)
@@ -85,7 +85,7 @@ def is_trained(case: Case) -> bool:
     return bool(training.recipes_of(case))
 
 
-def plan_training(case: Case, dtype: str) -> list[Task]:
+def list_training_tasks(case: Case, dtype: str) -> list[Task]:
     """One task for each optimizer and loss; in float32 also the same steps each begun at the reference's weights.
 
     Training in half precision needs float32 master weights, which each framework keeps its own way: it is not compared.

@@ -53,4 +53,4 @@ UNSUPPORTED = (
 
 def is_unsupported(framework: str, task: Task, error: str) -> bool:
     """Whether the framework has said that it cannot do this task."""
-    return any(entry.explains(framework, task, error) for entry in UNSUPPORTED)
+    return any(item.explains(framework, task, error) for item in UNSUPPORTED)

@@ -13,8 +13,7 @@ from ..catalogue.tasks import CHECKS, DTYPES, FORMS
 from ..errors import ParityError
 from ..runs.run import run as compute
 from ..weights.files.atomic import write_bytes
-from ..workers import pool as job
-from ..workers import ray_pool as cluster
+from ..workers import pool, ray_pool
 from .matrix import print_matrix
 from .options import (
     PATIENCE,
@@ -94,7 +93,7 @@ def run(
             backends={backend.framework: backend for backend in backends},
             timeout=timeout,
             runs=repeat,
-            compute=job.compute if ray is None else partial(cluster.compute, ray),
+            compute=pool.compute if ray is None else partial(ray_pool.compute, ray),
             advance=lambda: bar.advance(task),
         )
     if not report.results:
@@ -119,8 +118,8 @@ def list_cases(case: Cases = None) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("case", "module", "input", "why"):
         table.add_column(column, no_wrap=column == "case")
-    for entry in catalogue.select(split(case), heavy=True):
-        shape = " x ".join(map(str, entry.shape))
-        weights = "" if entry.weights == "tame" else f", {entry.weights} weights"
-        table.add_row(entry.name, entry.call, f"{entry.input} {shape}{weights}", entry.why)
+    for item in catalogue.select(split(case), heavy=True):
+        shape = " x ".join(map(str, item.shape))
+        weights = "" if item.weights == "tame" else f", {item.weights} weights"
+        table.add_row(item.name, item.call, f"{item.input} {shape}{weights}", item.why)
     console().print(table)

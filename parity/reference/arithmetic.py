@@ -1,6 +1,6 @@
 """The arithmetic that the reference is written in: exact, or with the rounding errors that a precision must make.
 
-Every operation knows how to pull a gradient back through it, in the same arithmetic, so gradients have their noise too.
+Every operation knows its vector-Jacobian product, in the same arithmetic, so gradients have their noise too.
 
 Arrays are float64 and maps (n, c, h, w). `Exact` computes as float64 does. `Noisy` adds to the result of every
 operation a random error of the size that an honest computation in a format of unit roundoff u makes there:
@@ -143,13 +143,13 @@ class Exact(Tape):
         root = self.rounded(np.sqrt(self.rounded(var + epsilon)))
         y = self.rounded(self.rounded(x - mean) / root)
 
-        def pull(g: np.ndarray) -> np.ndarray:
+        def vjp(g: np.ndarray) -> np.ndarray:
             count = x.size // mean.size
             along_ones = self.rounded(self.total(g, axes) / count)
             along_y = self.rounded(self.total(self.rounded(g * y), axes) / count)
             return self.rounded(self.rounded(self.rounded(g - along_ones) - self.rounded(y * along_y)) / root)
 
-        return self.record(y, (x, pull))
+        return self.record(y, (x, vjp))
 
     def amax(self, x: np.ndarray, axes: Axes) -> np.ndarray:
         """The maximum over `axes`, which stay with length 1; NaN if there is one; the gradient is the first place's."""
@@ -185,12 +185,12 @@ class Exact(Tape):
     def subsample(self, x: np.ndarray, stride: int) -> np.ndarray:
         """Every stride-th row and column, from the first on."""
 
-        def pull(g: np.ndarray) -> np.ndarray:
+        def vjp(g: np.ndarray) -> np.ndarray:
             gradient = np.zeros(x.shape)
             gradient[:, :, ::stride, ::stride] = g
             return gradient
 
-        return self.record(x[:, :, ::stride, ::stride], (x, pull))
+        return self.record(x[:, :, ::stride, ::stride], (x, vjp))
 
     def flatten(self, x: np.ndarray) -> np.ndarray:
         """(n, c, 1, 1) as (n, c)."""
@@ -204,8 +204,8 @@ class Exact(Tape):
     def concat(self, maps: Sequence[np.ndarray]) -> np.ndarray:
         """The maps side by side along c."""
         ends = np.cumsum([0, *(x.shape[1] for x in maps)])
-        pulls = [lambda g, i=i, j=j: g[:, i:j] for i, j in pairwise(ends)]
-        return self.record(np.concatenate(maps, 1), *zip(maps, pulls, strict=True))
+        vjps = [lambda g, i=i, j=j: g[:, i:j] for i, j in pairwise(ends)]
+        return self.record(np.concatenate(maps, 1), *zip(maps, vjps, strict=True))
 
     def expand(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """The map x repeated along its axes of length 1 until it has `shape`."""
@@ -271,7 +271,7 @@ class Noisy(Exact):
         self.deviations: list[np.ndarray] = []
         self.place = 0
 
-    def again(self) -> None:
+    def next_draw(self) -> None:
         """Begin another pass of the same operations: its errors are new, their deviations those of the first pass."""
         self.place = 0
 

@@ -16,7 +16,7 @@ Pull = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Step:
-    """One operation: its result, and each operand with how to pull a gradient back to it."""
+    """One operation: its result, and each operand with its vector-Jacobian product."""
 
     result: np.ndarray
     operands: tuple[tuple[np.ndarray, Pull], ...]
@@ -39,7 +39,7 @@ class Tape:
     def record(self, result: np.ndarray, *operands: tuple[Any, Pull]) -> np.ndarray:
         """Keep one operation and return its result; operands that are plain numbers have no gradient."""
         if self.steps is not None:
-            arrays = tuple((operand, pull) for operand, pull in operands if isinstance(operand, np.ndarray))
+            arrays = tuple((operand, vjp) for operand, vjp in operands if isinstance(operand, np.ndarray))
             self.steps.append(Step(result, arrays))
         return result
 
@@ -56,7 +56,7 @@ class Tape:
             gradient = found.pop(id(step.result), None)
             if gradient is None:
                 continue
-            for operand, pull in step.operands:
-                part, known = pull(gradient), found.get(id(operand))
+            for operand, vjp in step.operands:
+                part, known = vjp(gradient), found.get(id(operand))
                 found[id(operand)] = part if known is None else self.accumulate(known, part)
         return {key: found[id(leaf)] if id(leaf) in found else np.zeros(leaf.shape) for key, leaf in leaves.items()}

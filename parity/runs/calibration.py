@@ -9,7 +9,7 @@ import numpy as np
 
 from ..catalogue.cases import Case, select
 from ..catalogue.mutants import MUTANTS, Mutant
-from ..catalogue.tasks import WorkItem, plan
+from ..catalogue.tasks import WorkItem, list_tasks
 from ..errors import ParityError
 from ..verdict.expect_all import Expectations, expect_case
 from ..verdict.judge import NOISE_LIMIT
@@ -69,8 +69,8 @@ def calibrate(
     for seed in seeds:
         copies = [_copy(case, seed) for case in cases]
         needed |= {copy.name: copy for copy in copies}
-        for framework, entries in jobs.items():
-            entries += [WorkItem(copy, plan(copy, checks, [dtype], ["eager"], framework)) for copy in copies]
+        for framework, items in jobs.items():
+            items += [WorkItem(copy, list_tasks(copy, checks, [dtype], ["eager"], framework)) for copy in copies]
         for mutant in slips:
             copy = _copy(select([mutant.case])[0], seed)
             needed[copy.name] = copy
@@ -86,10 +86,8 @@ def calibrate(
     samples = [
         sample
         for worker in workers
-        for entry in jobs[worker.framework]
-        for sample in _worst(
-            entry, judge_item(worker.outcome, entry, expectations, [other.outcome for other in workers])
-        )
+        for item in jobs[worker.framework]
+        for sample in _worst(item, judge_item(worker.outcome, item, expectations, [other.outcome for other in workers]))
     ]
     if not any(sample.mutant is None for sample in samples):
         raise ParityError(
@@ -138,10 +136,10 @@ def _copy(case: Case, seed: int) -> Case:
     return replace(case, label=f"{case.label}#{seed}")
 
 
-def _worst(entry: WorkItem, results: Sequence[Result]) -> Iterator[Sample]:
-    """The sample that an entry makes: none where nothing could be judged, as of the gradients of an ONNX graph."""
+def _worst(item: WorkItem, results: Sequence[Result]) -> Iterator[Sample]:
+    """The sample that a work item makes: none where nothing could be judged, as of the gradients of an ONNX graph."""
     judged = [result for result in results if result.judged]
     if judged:
         worst = max(judged, key=lambda result: result.error)
-        case, _, seed = entry.case.name.partition("#")
-        yield Sample(worst.framework, case, int(seed), entry.mutant, worst.error, worst.why)
+        case, _, seed = item.case.name.partition("#")
+        yield Sample(worst.framework, case, int(seed), item.mutant, worst.error, worst.why)

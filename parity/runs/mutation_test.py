@@ -7,7 +7,7 @@ import numpy as np
 
 from ..catalogue.cases import Case, select
 from ..catalogue.mutants import MUTANTS, Mutant
-from ..catalogue.tasks import Task, WorkItem, plan
+from ..catalogue.tasks import Task, WorkItem, list_tasks
 from ..verdict.expect_all import Expectations, expect_case, expect_case_training
 from ..verdict.judge_all import judge_item
 from ..verdict.results import Result
@@ -63,7 +63,7 @@ def hunt(
     drawn = {name: draw(case, image, 0) for name, case in cases.items()}
     trained = {mutant.case for mutant in mutants if mutant.check == "training"}
     training_data = {name: draw_case_training(cases[name], drawn[name], 0) for name in trained}
-    jobs = {framework: _entries(framework, mutants) for framework in frameworks}
+    jobs = {framework: _items(framework, mutants) for framework in frameworks}
     with running(jobs, drawn, training_data) as (workers, lines):
         expectations: Expectations = {}
         needed = {(m.case, m.dtype, m.check) for m in mutants}
@@ -77,30 +77,30 @@ def hunt(
     return [
         Hunt(
             worker.framework,
-            entry.mutant,
-            _worst(judge_item(worker.outcome, entry, expectations, [other.outcome for other in workers])),
+            item.mutant,
+            _worst(judge_item(worker.outcome, item, expectations, [other.outcome for other in workers])),
         )
         for worker in workers
-        for entry in jobs[worker.framework]
+        for item in jobs[worker.framework]
     ]
 
 
 def tasks_of(mutant: Mutant, framework: str) -> list[Task]:
     """The tasks that are to see the slip."""
-    tasks = plan(select([mutant.case])[0], [mutant.check], [mutant.dtype], ["eager"], framework)
+    tasks = list_tasks(select([mutant.case])[0], [mutant.check], [mutant.dtype], ["eager"], framework)
     return [task for task in tasks if not mutant.modes or task.mode in mutant.modes]
 
 
-def _entries(framework: str, mutants: Sequence[Mutant]) -> list[WorkItem]:
-    """One entry for each slip, and one without for each case, with every task of its slips."""
-    entries: list[WorkItem] = []
+def _items(framework: str, mutants: Sequence[Mutant]) -> list[WorkItem]:
+    """One item for each slip, and one without for each case, with every task of its slips."""
+    items: list[WorkItem] = []
     true_code: dict[str, tuple[Case, dict[Task, None]]] = {}
     for mutant in mutants:
         if framework in mutant.edits:
             case, tasks = select([mutant.case])[0], tasks_of(mutant, framework)
-            entries.append(WorkItem(case, tasks, mutant))
+            items.append(WorkItem(case, tasks, mutant))
             true_code.setdefault(case.name, (case, {}))[1].update(dict.fromkeys(tasks))
-    return entries + [WorkItem(case, list(tasks)) for case, tasks in true_code.values()]
+    return items + [WorkItem(case, list(tasks)) for case, tasks in true_code.values()]
 
 
 def _worst(results: Sequence[Result]) -> Result:

@@ -16,8 +16,7 @@ from ..verdict.expect_all import Expectations, Key, expect_all, roundoffs
 from ..verdict.judge import RELATIVE, RELATIVE_LIMIT, Noise, check_structure, judge
 from ..verdict.judge_all import judge_all
 from ..verdict.results import Report, Result, Verdict
-from ..workers import pool as job
-from ..workers import precision_probe as canary
+from ..workers import pool, precision_probe
 from ..workers.backend import Backend
 from ..workers.outcome import Outcome
 from . import record_file as records
@@ -44,8 +43,8 @@ def record(
     """The plan with what each backend computes of it; see `parity.workers.pool.compute` for what is raised."""
     jobs = _jobs(planned, [backend.framework for backend in backends])
     training_data = draw_all_training(planned.cases, planned.drawn, planned.checks, planned.seed)
-    arrays = job.list_arrays(planned.drawn, training_data)
-    outcomes = job.compute(backends, arrays, jobs, advance=advance, timeout=timeout)
+    arrays = pool.list_arrays(planned.drawn, training_data)
+    outcomes = pool.compute(backends, arrays, jobs, advance=advance, timeout=timeout)
     return replace(planned, outcomes=outcomes, made=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
@@ -83,7 +82,7 @@ def _check_arithmetic(path: Path, outcomes: Sequence[Outcome]) -> None:
     if not outcomes:
         raise ParityError(f"{path} is a plan and no record: nothing was computed")
     for outcome in outcomes:
-        if why := canary.verdict(outcome.framework, outcome.facts["canary"], allow_tf32=outcome.allow_tf32):
+        if why := precision_probe.verdict(outcome.framework, outcome.facts["canary"], allow_tf32=outcome.allow_tf32):
             raise ParityError(f"{path}: {why}")
 
 
@@ -93,23 +92,23 @@ def _jobs(planned: Record, frameworks: Sequence[str]) -> Plan:
 
 def _pair(a: Outcome, b: Outcome, jobs: Plan, expectations: Expectations) -> Iterator[Result]:
     """The verdict on two runs, on every task that both computed and that rounding alone does not lead astray."""
-    for entry, other in zip(jobs[a.framework], jobs[b.framework], strict=True):
+    for item, other in zip(jobs[a.framework], jobs[b.framework], strict=True):
         # ONNX Runtime has fewer tasks than the others.
-        for task in (task for task in entry.tasks if task in other.tasks):
+        for task in (task for task in item.tasks if task in other.tasks):
             if task.check in ("training", "steps") or any(
-                outcome.error(entry, task) or outcome.refusal(task.dtype) for outcome in (a, b)
+                outcome.error(item, task) or outcome.refusal(task.dtype) for outcome in (a, b)
             ):
                 continue
-            yield _pair_task(a, b, entry, task, expectations[Key.of(entry.case, task)])
+            yield _pair_task(a, b, item, task, expectations[Key.of(item.case, task)])
 
 
-def _pair_task(a: Outcome, b: Outcome, entry: WorkItem, task: Task, expected: Expected) -> Result:
+def _pair_task(a: Outcome, b: Outcome, item: WorkItem, task: Task, expected: Expected) -> Result:
     noise = {key: Noise(APART * noise.rms, APART * noise.peak) for key, noise in expected.noise.items()}
     # What is not as the reference has it is said where each is held against it, and has no distance.
-    whole = [not check_structure(each.arrays(entry, task), expected.arrays, task.dtype) for each in (a, b)]
+    whole = [not check_structure(each.arrays(item, task), expected.arrays, task.dtype) for each in (a, b)]
     if all(whole):
-        other = {key: array.astype(np.float64) for key, array in b.arrays(entry, task).items() if key in noise}
-        verdict = judge(a.arrays(entry, task), other, task.dtype, noise, APART * RELATIVE_LIMIT)
+        other = {key: array.astype(np.float64) for key, array in b.arrays(item, task).items() if key in noise}
+        verdict = judge(a.arrays(item, task), other, task.dtype, noise, APART * RELATIVE_LIMIT)
     else:
         verdict = Verdict.of(float("inf"), APART * RELATIVE_LIMIT, RELATIVE, "names, shapes, dtypes or NaN differ")
-    return Result.of(entry.name, f"{a.name} ~ {b.name}", f"{a.device} ~ {b.device}", task, verdict)
+    return Result.of(item.name, f"{a.name} ~ {b.name}", f"{a.device} ~ {b.device}", task, verdict)

@@ -22,7 +22,7 @@ from ..arrays import Arrays
 from ..catalogue import cases as catalogue
 from ..catalogue.cases import Case
 from ..catalogue.inputs import Drawn
-from ..catalogue.tasks import CHECKS, DTYPES, plan
+from ..catalogue.tasks import CHECKS, DTYPES, list_tasks
 from ..errors import ParityError
 from ..frameworks import COLUMNS, devices
 from ..protocol import FACTS, join
@@ -168,12 +168,12 @@ def _check(metadata: Mapping[str, str], arrays: Arrays) -> Record:
     if manifest.pop("digest") != _sign(manifest):
         raise ParityError("its manifest was edited or damaged: it does not have the digest that it states")
     _check_text(manifest)
-    _check_once("cases", [entry["name"] for entry in manifest["cases"]])
+    _check_once("cases", [item["name"] for item in manifest["cases"]])
     _check_once("checks", manifest["checks"])
     _check_once("dtypes", manifest["dtypes"])
     if manifest["runs"]:
         _check_once("frameworks", [run["framework"] for run in manifest["runs"]])
-    chosen = [_known(entry) for entry in manifest["cases"]]
+    chosen = [_known(item) for item in manifest["cases"]]
     groups = protocol.by_first(arrays)
     inputs = groups.pop(_INPUTS, {})
     _compare_digests(manifest["inputs"], {name: digest(array) for name, array in inputs.items()})
@@ -201,21 +201,21 @@ def _check_once(name: str, values: Sequence[str]) -> None:
         raise ParityError(f"its {name} must be at least one, each once, got {', '.join(values)[:80]}")
 
 
-def _known(entry: dict[str, Any]) -> Case:
+def _known(item: dict[str, Any]) -> Case:
     """The catalogue's case of that name, if it is the same."""
-    case = next((case for case in catalogue.CASES if case.name == entry["name"]), None)
+    case = next((case for case in catalogue.CASES if case.name == item["name"]), None)
     if case is None:
-        raise ParityError(f"the case {str(entry['name'])[:80]!a} is not in this catalogue; versions differ")
+        raise ParityError(f"the case {str(item['name'])[:80]!a} is not in this catalogue; versions differ")
     described = _describe(case)
-    if other := [key for key in (described | entry) if key not in described or entry.get(key) != described[key]]:
+    if other := [key for key in (described | item) if key not in described or item.get(key) != described[key]]:
         raise ParityError(f"the case {case.name} is another in this catalogue: {', '.join(other)[:80]} differ")
     return case
 
 
 def _describe(case: Case) -> dict[str, Any]:
     """The case as JSON gives it back, without the reason that it exists for."""
-    entry = {key: value for key, value in asdict_case(case).items() if key != "why"}
-    return json.loads(json.dumps({"name": case.name, **entry}))
+    item = {key: value for key, value in asdict_case(case).items() if key != "why"}
+    return json.loads(json.dumps({"name": case.name, **item}))
 
 
 def asdict_case(case: Case) -> dict[str, Any]:
@@ -246,13 +246,13 @@ def _outcome(planned: Record, run: Mapping[str, Any], computed: Arrays) -> Outco
     tasks = {
         (case.name, task.key): task.dtype
         for case in planned.cases
-        for task in plan(case, planned.checks, planned.dtypes, ("eager",), name)
+        for task in list_tasks(case, planned.checks, planned.dtypes, ("eager",), name)
     }
     errors: dict[tuple[str, str], str] = {}
-    for entry in run["errors"]:
-        if len(entry) != 3 or tuple(entry[:2]) not in (*tasks, ("", "")):
-            raise ParityError(f"it holds an error of no task: {str(entry)[:80]}")
-        errors[entry[0], entry[1]] = entry[2]
+    for item in run["errors"]:
+        if len(item) != 3 or tuple(item[:2]) not in (*tasks, ("", "")):
+            raise ParityError(f"it holds an error of no task: {str(item)[:80]}")
+        errors[item[0], item[1]] = item[2]
     if strays := protocol.by_task(computed).keys() - {join(*task) for task in tasks}:
         raise ParityError(f"it holds arrays of no task: {min(strays)[:80]}")
     _compare_digests(run["results"], _by_task(computed))

@@ -6,16 +6,16 @@ import numpy as np
 
 from ..catalogue.cases import Case
 from ..catalogue.inputs import Drawn, draw_cotangent, draw_input, draw_weights
-from ..catalogue.tasks import Plan, WorkItem, is_trained, plan
+from ..catalogue.tasks import Plan, WorkItem, is_trained, list_tasks
 from ..catalogue.training import TrainingData, draw_training_data
 from ..reference import modules as reference
 from ..reference.evaluate import build, output_shape
-from ..verdict import determinism as repeat
+from ..verdict import determinism
 from ..verdict.expect_all import Expectations, expect_all, roundoffs
 from ..verdict.expect_training import add_start_weights
 from ..verdict.judge_all import judge_all
 from ..verdict.results import Report
-from ..workers import pool as job
+from ..workers import pool
 from ..workers.backend import Backend
 from ..workers.outcome import Outcome
 
@@ -32,7 +32,7 @@ def run(
     backends: Mapping[str, Backend] | None = None,
     timeout: float | None = None,
     runs: int = 1,
-    compute: Callable[..., list[Outcome]] = job.compute,
+    compute: Callable[..., list[Outcome]] = pool.compute,
     advance: Callable[[], None] = lambda: None,
 ) -> Report:
     """Compute every case in every framework and judge it against the reference.
@@ -71,20 +71,22 @@ def run(
             advance()
             yield
 
-    arrays = job.list_arrays(drawn, training_data)
+    arrays = pool.list_arrays(drawn, training_data)
     outcomes = compute(chosen, arrays, jobs, meanwhile=expect_each(), advance=advance, timeout=timeout)
     report = judge_all(outcomes, jobs, expectations, seed)
     others = [compute(chosen, arrays, jobs, advance=advance, timeout=timeout) for _ in range(runs - 1)]
     for first, *again in zip(outcomes, *others, strict=True):
-        report.more.extend(repeat.compare(first, again, jobs) if again else ())
+        report.more.extend(determinism.compare(first, again, jobs) if again else ())
     return report
 
 
 def plan_all(
     cases: Sequence[Case], frameworks: Sequence[str], checks: Sequence[str], dtypes: Sequence[str], forms: Sequence[str]
 ) -> Plan:
-    """Every framework's entries."""
-    return {name: [WorkItem(case, plan(case, checks, dtypes, forms, name)) for case in cases] for name in frameworks}
+    """Every framework's work items."""
+    return {
+        name: [WorkItem(case, list_tasks(case, checks, dtypes, forms, name)) for case in cases] for name in frameworks
+    }
 
 
 def draw(case: Case, image: np.ndarray, seed: int) -> Drawn:

@@ -11,18 +11,18 @@ from .results import Result, Verdict
 
 def compare(first: Outcome, others: Sequence[Outcome], jobs: Plan) -> Iterator[Result]:
     """A result for each task that the first run computed: how many of its arrays changed in any other run."""
-    for entry in jobs[first.framework]:
-        for task in entry.tasks:
-            if not first.error(entry, task) and not first.refusal(task.dtype):
-                yield _compare(first, others, entry, task)
+    for item in jobs[first.framework]:
+        for task in item.tasks:
+            if not first.error(item, task) and not first.refusal(task.dtype):
+                yield _compare(first, others, item, task)
 
 
-def _compare(first: Outcome, others: Sequence[Outcome], entry: WorkItem, task: Task) -> Result:
-    arrays = first.arrays(entry, task)
-    changed = sorted({name for other in others for name in unequal(arrays, other.arrays(entry, task))})
+def _compare(first: Outcome, others: Sequence[Outcome], item: WorkItem, task: Task) -> Result:
+    arrays = first.arrays(item, task)
+    changed = sorted({name for other in others for name in unequal(arrays, other.arrays(item, task))})
     why = f"{', '.join(changed)}: not bit for bit the same in every run" if changed else ""
     unit = f"arrays changed in {len(others) + 1} runs"
-    return Result.of(entry.name, first.name, first.device, task, Verdict.of(float(len(changed)), 0.0, unit, why))
+    return Result.of(item.name, first.name, first.device, task, Verdict.of(float(len(changed)), 0.0, unit, why))
 
 
 def unequal(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> set[str]:

@@ -17,7 +17,7 @@ from .judge import Noise
 # fifth, and in half precision rounding opens and shuts ReLUs, which only some of the draws show.
 DRAWS = {"float64": 4, "float32": 16, "float16": 64, "bfloat16": 64}
 # A share of an array's size: noise of more drowns it. And a share of the noise: an array of less is zero.
-DROWNED = 0.5
+DOMINATED = 0.5
 ZERO = 1e-6
 
 
@@ -62,12 +62,12 @@ def expect(
         check_gradients(case, model, drawn, expected["gradients"], train=train)
     noise = measure_noise(expected, dtype, run, DRAWS[dtype], roundoff, in_order=in_order)
     return {
-        check: Expected(expected[check], noise[check], find_drowned(expected[check], noise[check], dtype))
+        check: Expected(expected[check], noise[check], find_noise_dominated(expected[check], noise[check], dtype))
         for check in checks
     }
 
 
-def find_drowned(arrays: Arrays, noise: Mapping[str, Noise], dtype: str) -> dict[str, str]:
+def find_noise_dominated(arrays: Arrays, noise: Mapping[str, Noise], dtype: str) -> dict[str, str]:
     """The arrays of which rounding to half precision leaves nothing to compare, with the reason.
 
     There the errors are so large that they multiply, which a model of small ones does not tell. An array that is zero
@@ -75,12 +75,12 @@ def find_drowned(arrays: Arrays, noise: Mapping[str, Noise], dtype: str) -> dict
     """
     if dtype not in ("bfloat16", "float16"):
         return {}
-    drowned = {}
+    dominated = {}
     for key, array in arrays.items():
         size = float(np.sqrt(np.mean(array**2)))
-        if ZERO * noise[key].rms < size < noise[key].rms / DROWNED:
-            drowned[key] = f"its rounding noise is {noise[key].rms / size:.2g} of its size"
-    return drowned
+        if ZERO * noise[key].rms < size < noise[key].rms / DOMINATED:
+            dominated[key] = f"its rounding noise is {noise[key].rms / size:.2g} of its size"
+    return dominated
 
 
 def expect_forward(case: Case, weights: Arrays, x: np.ndarray, dtype: str, *, train: bool) -> Expected:
@@ -111,7 +111,7 @@ def measure_noise(
     )
     draws = []
     for _ in range(count):
-        ops.again()
+        ops.next_draw()
         # No draw is held longer than its noise is measured: of a network's training that would be much.
         draws.append(noise_of(expected, run(ops)))
     return {

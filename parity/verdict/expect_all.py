@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ..catalogue.cases import Case
 from ..catalogue.inputs import Drawn
-from ..catalogue.tasks import Task, plan_training
+from ..catalogue.tasks import Task, list_training_tasks
 from ..catalogue.training import TrainingData
 from ..reference.arithmetic import UNIT_ROUNDOFF
 from ..workers.precision_probe import TF32_ROUNDOFF
@@ -84,7 +84,7 @@ def expect_case_training(
     """What training the case is expected to give; a task's mode is its recipe."""
     found: Expectations = {}
     for dtype in dtypes:
-        for task in plan_training(case, dtype):
+        for task in list_training_tasks(case, dtype):
             if recipes is not None and task.mode not in recipes:
                 continue
             start_weights = data.start_weights[task.mode] if task.check == "steps" else None

@@ -102,17 +102,17 @@ def judge_drift(
     reference: Arrays,
     dtype: str,
     noise: Mapping[str, Noise],
-    witness: Arrays | None,
+    baseline: Arrays | None,
     undetermined: Collection[str] = (),
 ) -> Verdict:
-    """The verdict over arrays that rounding drives from the reference's: how far, in drifts; the witness is PyTorch."""
+    """The verdict over arrays that rounding drives from the reference's, in drifts; `baseline` is PyTorch's own."""
     if why := check_structure(computed, reference, dtype):
         return Verdict.of(float("inf"), DRIFT_LIMIT, DRIFTS, why)
     reference = dict(_determined(reference, undetermined))
     if not reference:
         return Verdict.of(0.0, DRIFT_LIMIT, DRIFTS)
     predicted = np.mean([(noise[key].rms / (largest(expected) or 1.0)) ** 2 for key, expected in reference.items()])
-    scale = max(drift(witness, reference) if witness else 0.0, float(np.sqrt(predicted)))
+    scale = max(drift(baseline, reference) if baseline else 0.0, float(np.sqrt(predicted)))
     error = _ratio(drift(computed, reference), scale)
     why = "" if error <= DRIFT_LIMIT else f"is {error:.3g} drifts from the reference, at most {DRIFT_LIMIT:.3g} may be"
     return Verdict.of(error, DRIFT_LIMIT, DRIFTS, why)

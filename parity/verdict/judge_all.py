@@ -20,17 +20,17 @@ def judge_all(outcomes: Sequence[Outcome], jobs: Plan, expectations: Expectation
     results = [
         result
         for outcome in outcomes
-        for entry in jobs[outcome.framework]
-        for result in judge_item(outcome, entry, expectations, outcomes)
+        for item in jobs[outcome.framework]
+        for result in judge_item(outcome, item, expectations, outcomes)
     ]
-    order = {entry.case.name: i for todo in jobs.values() for i, entry in enumerate(todo)}
+    order = {item.case.name: i for todo in jobs.values() for i, item in enumerate(todo)}
     results.sort(key=lambda result: order[result.case])
     versions = {key: value for outcome in outcomes for key, value in outcome.versions.items()}
     environment = {**versions, "numpy": np.__version__, "python": sys.version.split()[0], "seed": seed}
     if any(outcome.allow_tf32 for outcome in outcomes):
         environment["float32"] = "as TF32"
     environment["backends"] = {outcome.name: outcome.facts for outcome in outcomes}
-    dtypes = dict.fromkeys(task.dtype for todo in jobs.values() for entry in todo for task in entry.tasks)
+    dtypes = dict.fromkeys(task.dtype for todo in jobs.values() for item in todo for task in item.tasks)
     left_out = [
         f"{dtype} left out in {outcome.name} on {outcome.device}: {outcome.refusal(dtype)}"
         for outcome in outcomes
@@ -41,28 +41,28 @@ def judge_all(outcomes: Sequence[Outcome], jobs: Plan, expectations: Expectation
 
 
 def judge_item(
-    outcome: Outcome, entry: WorkItem, expectations: Expectations, outcomes: Sequence[Outcome]
+    outcome: Outcome, item: WorkItem, expectations: Expectations, outcomes: Sequence[Outcome]
 ) -> list[Result]:
-    """The results of an entry's tasks, but for those that the device leaves out; `outcomes` are of all that ran."""
+    """The results of a work item's tasks, but for those that the device leaves out; `outcomes` are of all that ran."""
     torch = next((other for other in outcomes if other.framework == "torch"), None)
     return [
-        Result.of(entry.case.name, outcome.name, outcome.device, task, verdict)
-        for task in entry.tasks
+        Result.of(item.case.name, outcome.name, outcome.device, task, verdict)
+        for task in item.tasks
         if not outcome.refusal(task.dtype)
-        for verdict in _judge(outcome, entry, task, expectations[Key.of(entry.case, task)], torch)
+        for verdict in _judge(outcome, item, task, expectations[Key.of(item.case, task)], torch)
     ]
 
 
 def _judge(
-    outcome: Outcome, entry: WorkItem, task: Task, expected: Expected, torch: Outcome | None
+    outcome: Outcome, item: WorkItem, task: Task, expected: Expected, torch: Outcome | None
 ) -> Iterator[Verdict]:
     """The verdict on what can be decided, and one on the rest where there is any."""
-    if error := outcome.error(entry, task):
+    if error := outcome.error(item, task):
         status = Status.UNSUPPORTED if is_unsupported(outcome.framework, task, error) else Status.DIFFERS
         yield Verdict(error=float("inf"), limit=0.0, unit=RELATIVE, status=status, why=error)
         return
     skipped = expected.undetermined
-    verdict = _judge_arrays(outcome, entry, task, expected, torch)
+    verdict = _judge_arrays(outcome, item, task, expected, torch)
     if not verdict.passed or skipped.keys() < expected.arrays.keys():
         yield verdict
     if skipped:
@@ -72,11 +72,11 @@ def _judge(
         yield Verdict(error=nan, limit=nan, unit=NOISE_UNITS, status=Status.UNDETERMINED, why=why)
 
 
-def _judge_arrays(outcome: Outcome, entry: WorkItem, task: Task, expected: Expected, torch: Outcome | None) -> Verdict:
+def _judge_arrays(outcome: Outcome, item: WorkItem, task: Task, expected: Expected, torch: Outcome | None) -> Verdict:
     """The verdict on what can be decided; what cannot is to be there and finite."""
-    computed, skipped = outcome.arrays(entry, task), expected.undetermined
+    computed, skipped = outcome.arrays(item, task), expected.undetermined
     if task.check == "training" and task.dtype != "float64":
-        witness = torch.arrays(entry, task) if torch and not torch.error(entry, task) else None
-        return judge_drift(computed, expected.arrays, task.dtype, expected.noise, witness, skipped)
+        baseline = torch.arrays(item, task) if torch and not torch.error(item, task) else None
+        return judge_drift(computed, expected.arrays, task.dtype, expected.noise, baseline, skipped)
     limit = TRAINING_LIMIT if task.check == "training" else RELATIVE_LIMIT
     return judge(computed, expected.arrays, task.dtype, expected.noise, limit, skipped)

@@ -79,12 +79,12 @@ def _unpack(file: Path, folder: Path) -> list[str]:
             digest, content = opened.read(_DIGEST), opened.read()
         if blake2b(content, digest_size=_DIGEST).digest() != digest:
             return []
-        entries = {name: entry for name, entry in load(content).items() if _NAME.fullmatch(name)}
-        for name, entry in entries.items():
-            (folder / name).write_bytes(entry.data)
+        items = {name: item for name, item in load(content).items() if _NAME.fullmatch(name)}
+        for name, item in items.items():
+            (folder / name).write_bytes(item.data)
     except (OSError, SafetensorError):
         return []
-    return list(entries)
+    return list(items)
 
 
 def _key(facts: Mapping[str, Any]) -> str:

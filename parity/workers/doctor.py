@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ParityError
-from . import pool as job
+from . import pool
 from .backend import Backend
 
 
@@ -24,7 +24,7 @@ def examine(backend: Backend, timeout: float | None = None) -> Finding:
     begin = time.perf_counter()
     facts: dict[str, Any] = {}
     try:
-        (outcome,) = job.compute([backend], {}, {backend.framework: []}, timeout=timeout)
+        (outcome,) = pool.compute([backend], {}, {backend.framework: []}, timeout=timeout)
         facts, why = outcome.facts, outcome.errors.get(("", ""), "")
     except ParityError as error:
         why = str(error)

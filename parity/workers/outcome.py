@@ -15,7 +15,7 @@ class Outcome:
     """The arrays that a framework computed, why there are none where there are none, and on what it ran.
 
     `name` tells it from the others that it is compared with, `facts` are as `startup` has them, `errors` go by
-    entry and task, and one at ("", "") is that of every task.
+    item and task, and one at ("", "") is that of every task.
     """
 
     framework: str
@@ -40,18 +40,18 @@ class Outcome:
         """The versions of the libraries that computed."""
         return self.facts.get("versions", {})
 
-    def arrays(self, entry: WorkItem, task: Task) -> dict[str, np.ndarray]:
+    def arrays(self, item: WorkItem, task: Task) -> dict[str, np.ndarray]:
         """What it computed for a task, by name."""
-        return self._by_task.get(join(entry.name, task.key), {})
+        return self._by_task.get(join(item.name, task.key), {})
 
     @cached_property
     def _by_task(self) -> dict[str, dict[str, np.ndarray]]:
         """`computed` in groups, which are asked for once all is there."""
         return by_task(self.computed)
 
-    def error(self, entry: WorkItem, task: Task) -> str:
+    def error(self, item: WorkItem, task: Task) -> str:
         """Why it computed nothing for a task, or an empty string."""
-        return self.errors.get((entry.name, task.key), self.errors.get(("", ""), ""))
+        return self.errors.get((item.name, task.key), self.errors.get(("", ""), ""))
 
     def refusal(self, dtype: str) -> str:
         """Why its device leaves out every task in `dtype`, or an empty string; only float64 is left out."""

@@ -109,19 +109,19 @@ def list_inputs(drawn: Mapping[str, Drawn]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def write_job(folder: Path, backend: Backend, entries: Sequence[WorkItem]) -> None:
+def write_job(folder: Path, backend: Backend, items: Sequence[WorkItem]) -> None:
     """Write what the process of a framework is to compute, and where."""
     todo = [
         {
-            "name": entry.name,
-            "case": entry.case.name,
-            "module": entry.case.module,
-            "args": entry.case.args,
-            "kwargs": dict(entry.case.kwargs),
-            "tasks": [_describe(task) for task in entry.tasks],
-            "slip": (entry.mutant.file, *entry.mutant.edits[backend.framework]) if entry.mutant else None,
+            "name": item.name,
+            "case": item.case.name,
+            "module": item.case.module,
+            "args": item.case.args,
+            "kwargs": dict(item.case.kwargs),
+            "tasks": [_describe(task) for task in item.tasks],
+            "slip": (item.mutant.file, *item.mutant.edits[backend.framework]) if item.mutant else None,
         }
-        for entry in entries
+        for item in items
     ]
     job = {"backend": asdict(backend), "cases": todo}
     (folder / f"{backend.framework}.json").write_text(json.dumps(job))
@@ -145,7 +145,7 @@ def compute(
     advance: Callable[[], None] = lambda: None,
     timeout: float | None = None,
 ) -> list[Outcome]:
-    """What each backend computes of its framework's entries, each in a process of its own at the same time.
+    """What each backend computes of its framework's work items, each in a process of its own at the same time.
 
     The steps of `meanwhile` are taken in this process while the others start and compute; for the rest see `follow`.
     """
@@ -205,7 +205,7 @@ def _about_room(folder: Path) -> Iterator[None]:
         raise ParityError(f"cannot write to {folder.parent}: {error}; make room, or set TMPDIR") from None
 
 
-def start(backend: Backend, folder: Path, workers: int, entries: Sequence[WorkItem], lines: Messages) -> Worker:
+def start(backend: Backend, folder: Path, workers: int, items: Sequence[WorkItem], lines: Messages) -> Worker:
     """Start the process of a framework, one of so many `workers`; what it says goes to `lines`, None at its end.
 
     Raises:
@@ -228,8 +228,8 @@ def start(backend: Backend, folder: Path, workers: int, entries: Sequence[WorkIt
         except OSError as error:
             ours.close()
             raise ParityError(f"the interpreter {backend.python} cannot be started: {error.strerror}") from None
-    items = {entry.name: [task.key for task in entry.tasks] for entry in entries}
-    worker = Worker(backend, process, folder, Outcome(backend.framework, backend.framework), items)
+    known = {item.name: [task.key for task in item.tasks] for item in items}
+    worker = Worker(backend, process, folder, Outcome(backend.framework, backend.framework), known)
     take = partial(_put, lines, worker)
     threading.Thread(target=protocol.receive, args=(ours, take), daemon=True).start()
     return worker

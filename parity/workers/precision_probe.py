@@ -22,18 +22,18 @@ PARTS = ("forward", "gradient of the first factor", "gradient of the second fact
 Product = Callable[[np.ndarray, np.ndarray, np.ndarray], Sequence[np.ndarray]]
 
 
-def measure(door: Any, device: str) -> dict[str, float]:
+def measure(adapter: Any, device: str) -> dict[str, float]:
     """The largest error of each operation in units of float32's roundoff, by the name of what computes it.
 
     Args:
-        door: the file of `parity.frameworks.devices` for a framework.
+        adapter: the file of `parity.frameworks.devices` for a framework.
         device: the device's name, for the library's.
     """
-    libraries = door.LIBRARIES.get(device.partition(":")[0], ("convolution", "matmul"))
+    libraries = adapter.LIBRARIES.get(device.partition(":")[0], ("convolution", "matmul"))
     return {
         f"{library} {part}": units
         for library, product, exact, arrays in zip(
-            libraries, (door.convolve, door.multiply), (_convolve, _multiply), draw(), strict=True
+            libraries, (adapter.convolve, adapter.multiply), (_convolve, _multiply), draw(), strict=True
         )
         for part, units in zip(PARTS, _units(product, exact, arrays), strict=False)
     }

@@ -20,7 +20,7 @@ from ..catalogue.tasks import Plan, Task, WorkItem
 from ..errors import ParityError
 from ..frameworks import switches
 from ..protocol import first
-from . import pool as job
+from . import pool
 from .backend import Backend
 from .interpreters import PACKAGES
 from .outcome import Outcome
@@ -105,11 +105,11 @@ def options(backend: Backend) -> dict[str, Any]:
 
 def cut(todo: Sequence[WorkItem]) -> Iterator[Piece]:
     """The tasks in pieces of one precision and at most CASES cases, cases by name."""
-    for dtype in dict.fromkeys(task.dtype for entry in todo for task in entry.tasks):
-        found = [(entry.name, [task for task in entry.tasks if task.dtype == dtype]) for entry in todo]
-        entries = [piece for piece in found if piece[1]]
-        for begin in range(0, len(entries), CASES):
-            yield entries[begin : begin + CASES]
+    for dtype in dict.fromkeys(task.dtype for item in todo for task in item.tasks):
+        found = [(item.name, [task for task in item.tasks if task.dtype == dtype]) for item in todo]
+        items = [piece for piece in found if piece[1]]
+        for begin in range(0, len(items), CASES):
+            yield items[begin : begin + CASES]
 
 
 def run_piece(backend: Backend, arrays: dict[str, np.ndarray], piece: Piece, timeout: float | None) -> Outcome | str:
@@ -118,7 +118,7 @@ def run_piece(backend: Backend, arrays: dict[str, np.ndarray], piece: Piece, tim
     backend = replace(backend, python=backend.python or sys.executable)
     todo = [WorkItem(known[name], listed) for name, listed in piece]
     try:
-        return job.compute([backend], arrays, {backend.framework: todo}, timeout=timeout)[0]
+        return pool.compute([backend], arrays, {backend.framework: todo}, timeout=timeout)[0]
     except ParityError as error:
         return str(error)
 

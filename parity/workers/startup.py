@@ -14,7 +14,7 @@ from typing import Any
 from .. import frameworks
 from ..errors import ParityError
 from ..frameworks import devices, switches
-from . import precision_probe as canary
+from . import precision_probe
 from .code_cache import CodeCache
 
 
@@ -47,21 +47,24 @@ def begin(name: str, settings: Mapping[str, Any], folder: Path) -> Session:
     with suppress(ImportError):
         import ml_dtypes  # noqa: F401  gives NumPy the name "bfloat16"
     start = time.perf_counter()
-    framework, door = _load(name)
+    framework, adapter = _load(name)
     facts: dict[str, Any] = {"versions": {**framework.versions()}, "import_seconds": time.perf_counter() - start}
     allow_tf32 = settings["allow_tf32"]
     facts["allow_tf32"] = allow_tf32
-    facts["switches"] = {**switches.taken(name, allow_tf32=allow_tf32), **door.harden(allow_tf32=allow_tf32)}
-    seen = door.available()
+    facts["switches"] = {
+        **switches.taken(name, allow_tf32=allow_tf32),
+        **adapter.set_numerics_flags(allow_tf32=allow_tf32),
+    }
+    seen = adapter.available()
     device = devices.resolve(settings["device"], seen, name)
-    door.select(device)
-    facts["device"] = {"id": device, **_processor(device), **door.describe(device)}
+    adapter.select(device)
+    facts["device"] = {"id": device, **_processor(device), **adapter.describe(device)}
     cache = _open_cache(settings["cache"], folder, facts)
-    facts |= {"devices": seen, "precisions": devices.try_precisions(door.multiply), "python": sys.version.split()[0]}
-    facts["canary"] = canary.measure(door, device)
-    if why := canary.verdict(name, facts["canary"], allow_tf32=allow_tf32):
+    facts |= {"devices": seen, "precisions": devices.try_precisions(adapter.multiply), "python": sys.version.split()[0]}
+    facts["canary"] = precision_probe.measure(adapter, device)
+    if why := precision_probe.verdict(name, facts["canary"], allow_tf32=allow_tf32):
         raise ParityError(why)
-    return Session(framework, lambda: door.select(device), facts, cache)
+    return Session(framework, lambda: adapter.select(device), facts, cache)
 
 
 def _open_cache(base: str, run: Path, facts: Mapping[str, Any]) -> CodeCache | None:

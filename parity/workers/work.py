@@ -44,12 +44,12 @@ def work(name: str, folder: Path, say: Callable[[Message], object]) -> None:
     framework, facts = session.framework, session.facts
     computed: Arrays = {}
 
-    def run_entry(entry: dict[str, Any], tasks: Sequence[dict[str, Any]]) -> None:
-        name = entry["name"]
+    def run_item(item: dict[str, Any], tasks: Sequence[dict[str, Any]]) -> None:
+        name = item["name"]
         for task in tasks:
             try:
-                tools = mutate(framework, *entry["slip"]) if entry["slip"] else (framework, weights)
-                found = run_task(*tools, entry, task, arrays[entry["case"]])
+                tools = mutate(framework, *item["slip"]) if item["slip"] else (framework, weights)
+                found = run_task(*tools, item, task, arrays[item["case"]])
             except Exception as error:
                 if isinstance(error, OSError) and error.errno in FULL:
                     say(Refused(f"the {framework.NAME} process cannot write: {error}; make room there"))
@@ -59,13 +59,13 @@ def work(name: str, folder: Path, say: Callable[[Message], object]) -> None:
             else:
                 computed.update({join(name, task["key"], key): value for key, value in found.items()})
 
-    def run_module(entries: Sequence[dict[str, Any]]) -> None:
-        dtypes = list(dict.fromkeys(task["dtype"] for entry in entries for task in entry["tasks"])) or [""]
+    def run_module(items: Sequence[dict[str, Any]]) -> None:
+        dtypes = list(dict.fromkeys(task["dtype"] for item in items for task in item["tasks"])) or [""]
         for dtype in dtypes:
-            for entry in entries:
+            for item in items:
                 refused = dtype == "float64" and facts["precisions"][dtype]
-                run_entry(entry, [] if refused else [task for task in entry["tasks"] if task["dtype"] == dtype])
-                say(Finished(entry["name"], dtype == dtypes[-1]))
+                run_item(item, [] if refused else [task for task in item["tasks"] if task["dtype"] == dtype])
+                say(Finished(item["name"], dtype == dtypes[-1]))
             framework.release()
 
     framework.release()  # from here on it counts
@@ -83,22 +83,22 @@ def work(name: str, folder: Path, say: Callable[[Message], object]) -> None:
     say(Done())
 
 
-def by_module(entries: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The entries of each module, the last module, which takes longest, first.
+def by_module(items: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The items of each module, the last module, which takes longest, first.
 
     A module's cases run one after another and one precision after another, because what a framework compiles for one of
     them it uses again for the next.
     """
     modules: dict[str, list[dict[str, Any]]] = {}
-    for entry in entries:
-        modules.setdefault(entry["module"], []).append(entry)
+    for item in items:
+        modules.setdefault(item["module"], []).append(item)
     return list(reversed(modules.values()))
 
 
-def run_task(framework: Any, weights: Any, entry: dict[str, Any], task: dict[str, Any], arrays: Arrays) -> Arrays:
+def run_task(framework: Any, weights: Any, item: dict[str, Any], task: dict[str, Any], arrays: Arrays) -> Arrays:
     """The arrays of one task, by the names that the reference gives them."""
     dtype, train = task["dtype"], task["mode"] == "train"
-    model = framework.build(entry["module"], entry["args"], entry["kwargs"])
+    model = framework.build(item["module"], item["args"], item["kwargs"])
     given = {key: array.astype(dtype) for key, array in select(arrays, "weights").items()}
     weights.set_weights(model, given)
     if task["check"] in ("training", "steps"):

@@ -1,6 +1,7 @@
-"""The door to each framework's devices, in a file named for it; nothing here imports a framework until it is asked for.
+"""Each framework's devices, in a file named for it; nothing here imports a framework until it is asked for.
 
-Each file has the same functions: `available`, `select`, `describe`, `harden`, `convolve`, `multiply`, and `LIBRARIES`.
+Each file has the same functions: `available`, `select`, `describe`, `set_numerics_flags`, `convolve`, `multiply`; and
+`LIBRARIES`.
 A device is called by kind and number, "cpu", "cuda:0", "rocm:1", "mps:0", "xpu:0", "tpu:0", in every framework.
 """
 

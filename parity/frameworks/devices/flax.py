@@ -32,7 +32,7 @@ def describe(device: str) -> dict[str, str | int]:
     return {"name": found.device_kind, "runtime": found.client.platform_version.replace("\n", " "), "memory": memory}
 
 
-def harden(*, allow_tf32: bool) -> dict[str, str]:
+def set_numerics_flags(*, allow_tf32: bool) -> dict[str, str]:
     """Nothing to set: JAX read its variables when it was imported; what it made of them is returned."""
     return {"jax_default_matmul_precision": str(jax.config.jax_default_matmul_precision)}
 

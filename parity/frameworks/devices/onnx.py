@@ -24,7 +24,7 @@ def describe(device: str) -> dict[str, str | int]:
     return {}
 
 
-def harden(*, allow_tf32: bool) -> dict[str, str]:
+def set_numerics_flags(*, allow_tf32: bool) -> dict[str, str]:
     """Nothing to switch; what runs the graphs."""
     return {"provider": PROVIDER}
 

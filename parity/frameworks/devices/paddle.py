@@ -46,7 +46,7 @@ def describe(device: str) -> dict[str, str | int]:
     }
 
 
-def harden(*, allow_tf32: bool) -> dict[str, str]:
+def set_numerics_flags(*, allow_tf32: bool) -> dict[str, str]:
     """Nothing: Paddle reads its flags from the environment when it is imported."""
     return {}
 

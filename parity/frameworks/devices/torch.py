@@ -49,7 +49,7 @@ def describe(device: str) -> dict[str, str | int]:
     return {}
 
 
-def harden(*, allow_tf32: bool) -> dict[str, str]:
+def set_numerics_flags(*, allow_tf32: bool) -> dict[str, str]:
     """Set every switch that a running PyTorch has; returned as they stand."""
     backends = torch.backends
     # The old switches first, to the same effect: torch.export reads them, and refuses where the leaves say otherwise.
