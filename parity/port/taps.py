@@ -1,0 +1,114 @@
+"""What goes into and out of each layer, recorded while a model runs, and what is put in its place.
+
+A name is `path|call|in|i` or `path|call|out|i`: the i-th tensor of the layer's call of that number. The model itself is
+the layer with the empty path.
+
+`Record` writes every value down, and its gradient, and lets it pass. `Feed` gives each layer the tensors that it is told
+to, whatever comes in, and gives its caller the outputs that it is told to, whatever the layer computes: so what a layer
+computes shows what it adds by itself, and what comes into it what its caller adds.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from . import trees
+from .load import is_inside
+
+
+class Tools(Protocol):
+    """What taps need of a framework."""
+
+    def is_tensor(self, value: Any) -> bool:
+        """Whether the value is an array of this framework."""
+        ...
+
+    def tap(self, name: str, tensor: Any, record: "Record") -> Any:
+        """The same tensor, which writes its value and in the backward pass its gradient into `record`."""
+        ...
+
+
+@dataclass
+class Taps:
+    """The calls of layers in order, with the line that made each, by `path|call`."""
+
+    tools: Tools
+    calls: dict[str, tuple[str, int]] = field(default_factory=dict)
+    parents: dict[str, str] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    stack: list[str] = field(default_factory=list)
+
+    def call(self, path: str, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """The layer's output, with what goes in and out tapped."""
+        name = f"{path}|{self.counts[path]}"
+        self.counts[path] += 1
+        self.calls[name] = calling_line()
+        self.parents[name] = self.stack[-1] if self.stack else ""
+        args, kwargs = self._each(f"{name}|in", (args, kwargs), self.enter)
+        self.stack.append(name)
+        try:
+            output = self.compute(name, forward, args, kwargs)
+        finally:
+            self.stack.pop()
+        return self._each(f"{name}|out", output, self.leave)
+
+    def compute(self, name: str, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """What the layer computes."""
+        return forward(*args, **kwargs)
+
+    def enter(self, name: str, tensor: Any) -> Any:
+        """What the layer is given in the tensor's place."""
+        raise NotImplementedError
+
+    def leave(self, name: str, tensor: Any) -> Any:
+        """What the layer's caller is given in the tensor's place."""
+        raise NotImplementedError
+
+    def _each(self, name: str, tree: Any, change: Callable[[str, Any], Any]) -> Any:
+        found = trees.tensors(tree, self.tools.is_tensor)
+        new = [change(f"{name}|{i}", tensor) for i, tensor in enumerate(found)]
+        return trees.replace(tree, iter(new), self.tools.is_tensor)
+
+
+@dataclass
+class Record(Taps):
+    """Every value, and in the backward pass every gradient, by name."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    gradients: dict[str, Any] = field(default_factory=dict)
+
+    def enter(self, name: str, tensor: Any) -> Any:
+        return self.tools.tap(name, tensor, self)
+
+    def leave(self, name: str, tensor: Any) -> Any:
+        return self.tools.tap(name, tensor, self)
+
+
+@dataclass
+class Feed(Taps):
+    """What comes to each place that is fed, by name; the tensors of `given` go on from there."""
+
+    given: Mapping[str, Any] = field(default_factory=dict)
+    come: dict[str, Any] = field(default_factory=dict)
+
+    def enter(self, name: str, tensor: Any) -> Any:
+        if name not in self.given:
+            return tensor
+        self.come[name] = tensor
+        return self.given[name]
+
+    def leave(self, name: str, tensor: Any) -> Any:
+        if name not in self.given:
+            return tensor
+        self.come[name] = tensor
+        return self.given[name]
+
+
+def calling_line() -> tuple[str, int]:
+    """The file and line of the user's code that called, or of the outermost where there is none."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and is_inside(frame.f_code.co_filename):
+        frame = frame.f_back
+    return ("", 0) if is_inside(frame.f_code.co_filename) else (frame.f_code.co_filename, frame.f_lineno)
