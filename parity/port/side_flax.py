@@ -42,14 +42,17 @@ def is_tensor(value: Any) -> bool:
 
 def tap(name: str, tensor: jax.Array, record: Record) -> jax.Array:
     """The same tensor, which writes its value and its gradient into `record`."""
-    record.values[name] = np.array(_concrete(tensor))
+    value = _concrete(tensor)
+    if value is None:
+        return tensor
+    record.values[name] = np.array(value)
     return _tap(name, record, tensor) if jnp.issubdtype(tensor.dtype, jnp.floating) else tensor
 
 
-def _concrete(tensor: jax.Array) -> jax.Array:
-    """The value of what jax.vjp follows, which is there: nothing is compiled here."""
+def _concrete(tensor: Any) -> Any:
+    """The value of what jax.vjp follows; None inside what is compiled or looped over, where there is none yet."""
     while isinstance(tensor, jax.core.Tracer):
-        tensor = tensor.primal
+        tensor = getattr(tensor, "primal", None)
     return tensor
 
 
@@ -129,6 +132,16 @@ def sites() -> Iterator[dict[int, tuple[str, int]]]:
             del meta.__call__
 
 
+def parameter_keys(model: nnx.Module) -> set[str]:
+    """The native keys of what training moves."""
+    return {".".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(model, nnx.Param))}
+
+
+def fresh(tensor: jax.Array) -> jax.Array:
+    """The same tensor, which may be written into: JAX writes into none."""
+    return tensor
+
+
 def set_dtype(model: nnx.Module, dtype: str) -> None:
     """Turn every floating-point array of the model into that precision."""
 
@@ -150,8 +163,8 @@ def set_mode(model: nnx.Module, *, train: bool) -> None:
 @contextmanager
 def tapped(model: nnx.Module, taps: Taps) -> Iterator[None]:
     """Let every call of a layer go through `taps`."""
-    paths = {id(layer): path for path, _, layer in modules(model)}
-    classes = list(dict.fromkeys(type(layer) for _, _, layer in modules(model) if hasattr(type(layer), "__call__")))
+    paths = {id(layer): path for path, _, layer in modules(model) if taps.wants(path)}
+    classes = list(dict.fromkeys(type(layer) for _, _, layer in modules(model) if callable(layer)))
     own = {cls: vars(cls).get("__call__") for cls in classes}
     inside: set[int] = set()
 

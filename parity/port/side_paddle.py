@@ -108,6 +108,16 @@ def _first(frame: Any) -> Any:
     return frame.f_locals.get(names[0]) if names else None
 
 
+def parameter_keys(model: nn.Layer) -> set[str]:
+    """The native keys of what training moves."""
+    return {key for key, tensor in model.named_parameters() if tensor.trainable}
+
+
+def fresh(tensor: Tensor) -> Tensor:
+    """The same tensor, which may be written into."""
+    return tensor.clone()
+
+
 def set_dtype(model: nn.Layer, dtype: str) -> None:
     """Turn every floating-point array of the model into that precision."""
     model.to(dtype=dtype)
@@ -127,7 +137,7 @@ def tapped(model: nn.Layer, taps: Taps) -> Iterator[None]:
     wrapped = []
     try:
         for path, _, layer in modules(model):
-            if "forward" in vars(layer):
+            if "forward" in vars(layer) or not taps.wants(path):
                 continue
             wrapped.append(layer)
             vars(layer)["forward"] = _through(taps, path, layer.forward)
@@ -162,7 +172,8 @@ def pull(
             return _arrays(function(model, tensors)), {}, {}
     parameters = {}
     for key, tensor in model.named_parameters():
-        if tensor.is_floating_point():
+        # Running values are parameters too, not to be trained.
+        if tensor.is_floating_point() and tensor.trainable:
             tensor.stop_gradient = False
             parameters[key] = tensor
     sources = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
@@ -176,9 +187,7 @@ def pull(
     if not pulled or not wanted:
         return _arrays(given), {}, {}
     found = paddle.grad([targets[name] for name in pulled], wanted, list(pulled.values()), allow_unused=True)
-    arrays = [
-        to_numpy(paddle.zeros_like(of) if each is None else each) for of, each in zip(wanted, found, strict=True)
-    ]
+    arrays = [to_numpy(paddle.zeros_like(of) if each is None else each) for of, each in zip(wanted, found, strict=True)]
     count = len(sources)
     return (
         _arrays(given),

@@ -33,7 +33,7 @@ class _Tap(torch.autograd.Function):
         return tensor.clone()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         ctx.record.gradients[ctx.name] = to_numpy(gradient).copy()
         return gradient, None, None
 
@@ -92,16 +92,26 @@ def sites() -> Iterator[dict[int, tuple[str, int]]]:
         found[id(self)] = (frame.f_code.co_filename, frame.f_lineno) if frame is not None else ("", 0)
         original(self, *args, **kwargs)
 
-    nn.Module.__init__ = init  # type: ignore[method-assign]
+    nn.Module.__init__ = init
     try:
         yield found
     finally:
-        nn.Module.__init__ = original  # type: ignore[method-assign]
+        nn.Module.__init__ = original
 
 
 def _first(frame: Any) -> Any:
     names = frame.f_code.co_varnames
     return frame.f_locals.get(names[0]) if names else None
+
+
+def parameter_keys(model: nn.Module) -> set[str]:
+    """The native keys of what training moves."""
+    return {key for key, _ in model.named_parameters(remove_duplicate=False)}
+
+
+def fresh(tensor: Tensor) -> Tensor:
+    """The same tensor, which may be written into."""
+    return tensor.clone()
 
 
 def set_dtype(model: nn.Module, dtype: str) -> None:
@@ -123,7 +133,7 @@ def tapped(model: nn.Module, taps: Taps) -> Iterator[None]:
     wrapped = []
     try:
         for path, _, layer in modules(model):
-            if "forward" in vars(layer):
+            if "forward" in vars(layer) or not taps.wants(path):
                 continue
             wrapped.append(layer)
             layer.forward = _through(taps, path, layer.forward)
@@ -168,9 +178,7 @@ def pull(
     if not pulled or not wanted:
         return _arrays(given), {}, {}
     found = torch.autograd.grad([targets[name] for name in pulled], wanted, list(pulled.values()), allow_unused=True)
-    arrays = [
-        to_numpy(torch.zeros_like(of) if each is None else each) for of, each in zip(wanted, found, strict=True)
-    ]
+    arrays = [to_numpy(torch.zeros_like(of) if each is None else each) for of, each in zip(wanted, found, strict=True)]
     count = len(sources)
     return (
         _arrays(given),

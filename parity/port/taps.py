@@ -1,16 +1,16 @@
 """What goes into and out of each layer, recorded while a model runs, and what is put in its place.
 
-A name is `path|call|in|i` or `path|call|out|i`: the i-th tensor of the layer's call of that number. The model itself is
-the layer with the empty path.
+A name is `path|call|in|i` or `path|call|out|i`: the i-th tensor of the layer's call of that number. The model itself
+is the layer with the empty path.
 
-`Record` writes every value down, and its gradient, and lets it pass. `Feed` gives each layer the tensors that it is told
-to, whatever comes in, and gives its caller the outputs that it is told to, whatever the layer computes: so what a layer
-computes shows what it adds by itself, and what comes into it what its caller adds.
+`Record` writes every value down, and its gradient, and lets it pass. `Feed` gives each layer the tensors that it is
+told to, whatever comes in, and gives its caller the outputs that it is told to, whatever the layer computes: so what a
+layer computes shows what it adds by itself, and what comes into it what its caller adds.
 """
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,6 +23,10 @@ class Tools(Protocol):
 
     def is_tensor(self, value: Any) -> bool:
         """Whether the value is an array of this framework."""
+        ...
+
+    def fresh(self, tensor: Any) -> Any:
+        """The same tensor, which may be written into."""
         ...
 
     def tap(self, name: str, tensor: Any, record: "Record") -> Any:
@@ -39,6 +43,12 @@ class Taps:
     parents: dict[str, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     stack: list[str] = field(default_factory=list)
+    order: list[str] = field(default_factory=list)
+    only: Collection[str] | None = None
+
+    def wants(self, path: str) -> bool:
+        """Whether the layer at that path is looked at; without `only` every one is."""
+        return self.only is None or path in self.only
 
     def call(self, path: str, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """The layer's output, with what goes in and out tapped."""
@@ -68,7 +78,9 @@ class Taps:
 
     def _each(self, name: str, tree: Any, change: Callable[[str, Any], Any]) -> Any:
         found = trees.tensors(tree, self.tools.is_tensor)
-        new = [change(f"{name}|{i}", tensor) for i, tensor in enumerate(found)]
+        names = [f"{name}|{i}" for i in range(len(found))]
+        self.order += names
+        new = [change(name, tensor) for name, tensor in zip(names, found, strict=True)]
         return trees.replace(tree, iter(new), self.tools.is_tensor)
 
 
@@ -97,13 +109,13 @@ class Feed(Taps):
         if name not in self.given:
             return tensor
         self.come[name] = tensor
-        return self.given[name]
+        return self.tools.fresh(self.given[name])
 
     def leave(self, name: str, tensor: Any) -> Any:
         if name not in self.given:
             return tensor
         self.come[name] = tensor
-        return self.given[name]
+        return self.tools.fresh(self.given[name])
 
 
 def calling_line() -> tuple[str, int]:

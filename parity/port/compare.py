@@ -1,0 +1,328 @@
+"""The walk of `parity port`: build, give weights, run both, judge, and find the layer and the cause."""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ParityError
+from ..verdict.judge import Noise
+from ..weights.files import load as load_checkpoint
+from . import accuse, layers, load, remote, verdict, weights
+from . import inputs as given_inputs
+from .report import Check, Difference, Layer, Model, Report, Weights
+from .side import Arrays
+
+MODES = ("eval", "train")
+DTYPES = ("float64", "float32")
+UNIT_ROUNDOFF = {"float32": 2.0**-24}
+DRAWS = 6
+# float64's own noise is measured with errors that float64 can show, and scaled down.
+_SHOWN, _OWN = 2.0**-42, 2.0**-53
+
+Advance = Callable[[str], None]
+
+
+@dataclass
+class Walk:
+    """What is known so far."""
+
+    original: remote.Asked
+    port: remote.Asked
+    inputs: tuple[list[np.ndarray], list[np.ndarray]]
+    moved: int
+    pairing: weights.Pairing = field(default_factory=weights.Pairing)
+    pairs: dict[str, str] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)
+    layers: dict[str, tuple[Layer, ...]] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    advance: Advance = lambda _: None
+
+
+def port(
+    original: str,
+    port: str,
+    inputs: Sequence[np.ndarray],
+    *,
+    checkpoint: Path | None = None,
+    rules: str | None = None,
+    axes: Mapping[int, str] | None = None,
+    pythons: Mapping[str, str] | None = None,
+    modes: Sequence[str] = MODES,
+    dtypes: Sequence[str] = DTYPES,
+    redraw: bool = True,
+    write_rules: Path | None = None,
+    advance: Advance = lambda _: None,
+) -> Report:
+    """Compare a port with its original, each in a process of its own.
+
+    Args:
+        original: `FILE.py:FACTORY` or `package.module:factory`, a function without arguments that gives a model.
+        port: The same of the port.
+        inputs: The models' arguments in the original's order of axes; maps are turned for the port.
+        checkpoint: Weights for the original, a file of any format; without it, its own.
+        rules: A file of rules, or a dialect, from the original's names to the port's.
+        axes: For an input's number how the port's axes follow from the original's: `ncl->nlc`.
+        pythons: Interpreters by "original" and "port".
+        modes: Of "eval" and "train".
+        dtypes: Of "float64" and "float32".
+        redraw: Whether weights that hold one value throughout get drawn ones, because they would hide mistakes.
+        write_rules: Where the pairs are written as rules.
+        advance: Called with what is done next, in words.
+
+    Raises:
+        ParityError: where a side cannot be built or run, weights do not pair, or the original is random or not finite.
+    """
+    sources = {"original": original, "port": port}
+    for source in sources.values():
+        load.check_form(source)
+    arrays = [given_inputs.check(np.asarray(array), f"input {i}") for i, array in enumerate(inputs)]
+    with tempfile.TemporaryDirectory(prefix="parity-") as name:
+        advance("building both models")
+        with remote.both(sources, pythons or {}, Path(name)) as (left, right):
+            channels = [side.facts["channels_last"] for side in (left, right)]
+            moved = int(channels[1]) - int(channels[0])
+            turned = given_inputs.for_port(arrays, axes or {}, moved)
+            walk = Walk(left, right, (arrays, turned), moved, advance=advance)
+            if "paddle" in (left.facts["framework"], right.facts["framework"]):
+                left.ask("round_settings")
+                right.ask("round_settings")
+            found = _give_weights(walk, checkpoint, rules, redraw, write_rules)
+            for mode in modes:
+                _compare_mode(walk, mode, dtypes)
+            return _report(walk, sources, found)
+
+
+def _give_weights(
+    walk: Walk, checkpoint: Path | None, rules: str | None, redraw: bool, write_rules: Path | None
+) -> Weights:
+    """Pair the weights and set them in both."""
+    walk.advance("pairing weights")
+    original, port = walk.original.ask("get_weights")[0], walk.port.ask("get_weights")[0]
+    if checkpoint is not None:
+        original = _from_checkpoint(checkpoint, original)
+    original = {key: _float32(array) for key, array in original.items()}
+    original, drawn = weights.redraw(original) if redraw else (original, ())
+    pairing = weights.pair(original, port, rules, None)
+    if pairing.only_port:
+        pairing = weights.pair(original, port, rules, _calls(walk))
+    weights.refuse_unpaired(pairing, original, port)
+    own = weights.brings_own(pairing, port)
+    wrong = {}
+    arrays = {key: pairing.arrays.get(key, port[key]) for key in port}
+    if own:
+        kept = {key for key in pairing.keys if pairing.keys[key] not in drawn}
+        wrong = {
+            key: weights.what_was_done(pairing.arrays[key], port[key])
+            for key in kept
+            if not np.array_equal(pairing.arrays[key], port[key])
+        }
+        arrays |= {key: port[key] for key in kept}
+    walk.original.ask("set_weights", weights=original)
+    walk.port.ask("set_weights", weights=arrays)
+    walk.pairing = pairing
+    walk.pairs = layers.pair_layers(walk.original.facts, walk.port.facts, pairing)
+    if write_rules is not None:
+        write_rules.write_text(weights.write_rules(pairing, walk.original.facts["framework"], walk.port.facts["class"]))
+    why = weights.shortage(pairing, wrong)
+    walk.checks.append(Check("eval", "any", "structure", float(bool(why)), 0.0, "faults", why))
+    pairs = {key: (source, pairing.how[key]) for key, source in pairing.keys.items()}
+    only = tuple(pairing.only_original), tuple(pairing.only_port)
+    return Weights(pairs, *only, drawn, own, wrong)
+
+
+def _from_checkpoint(path: Path, own: Arrays) -> Arrays:
+    found = load_checkpoint(path, dialect="none").weights
+    missing = [key for key in own if key not in found]
+    wrong = [key for key in own if key in found and found[key].shape != own[key].shape]
+    if missing or wrong:
+        raise ParityError(f"{path} does not fit the original: missing {', '.join(missing[:8]) or 'nothing'}; "
+                          f"of another shape {', '.join(wrong[:8]) or 'nothing'}")  # fmt: skip
+    return {key: found[key] for key in own}
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    """Float values that float32 holds, so that every precision computes with the same weights."""
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+
+def _calls(walk: Walk) -> tuple[list[str], list[str]]:
+    """The paths of both sides' layers, as the weights' keys say them, in the order in which they are called."""
+    found = []
+    for side, arrays in ((walk.original, walk.inputs[0]), (walk.port, walk.inputs[1])):
+        _, info = side.ask("run", inputs=arrays, dtype="float32", train=False, layers=True, gradients=False)
+        aliases = {layer["path"]: layer["alias"] for layer in side.facts["layers"]}
+        found.append(list(dict.fromkeys(aliases[call.rpartition("|")[0]] for call in info["calls"])))
+    return found[0], found[1]
+
+
+def _compare_mode(walk: Walk, mode: str, dtypes: Sequence[str]) -> None:
+    """Both passes of a mode in float64, the layers where they differ, and the further precisions."""
+    train = mode == "train"
+    walk.advance(f"original in {mode} mode, float64")
+    options: dict[str, Any] = {"dtype": "float64", "train": train, "layers": True, "gradients": True}
+    theirs, info = walk.original.ask("run", inputs=walk.inputs[0], **options)
+    if not _is_settled(walk, theirs, info, mode):
+        return
+    walk.advance(f"port in {mode} mode, float64")
+    ours, port_info = walk.port.ask("run", inputs=walk.inputs[1], given=_given(theirs), moved=walk.moved, **options)
+    port_info["aliases"] = {layer["alias"]: layer["path"] for layer in walk.port.facts["layers"]}
+    comparison = layers.line_up(theirs, ours, (info, port_info), walk.pairs, walk.moved)
+    noise: dict[str, Noise] = {}
+    checks = _judge(walk, mode, "float64", comparison, theirs, ours, noise)
+    if not all(check.passed for check in checks):
+        noise = _own_noise(walk, train)
+        checks = _judge(walk, mode, "float64", comparison, theirs, ours, noise)
+    walk.checks += checks
+    passed = all(check.passed for check in checks)
+    accuse.localise(walk, mode, comparison, theirs, ours, port_info, noise, search=not passed)
+    if not passed:
+        return
+    for dtype in dtypes:
+        if dtype != "float64":
+            _judge_precision(walk, mode, dtype, comparison, theirs)
+
+
+def _given(recording: Arrays) -> Arrays:
+    """The original's outputs, and what they are multiplied by."""
+    names = [name for name in recording if name.startswith("value||0|out|")]
+    found = {name.removeprefix("value|"): recording[name] for name in names}
+    gradients = {name: recording.get(f"gradient|{name}") for name in found}
+    return found | {f"cotangent|{name}": array for name, array in gradients.items() if array is not None}
+
+
+def _is_settled(walk: Walk, recording: Arrays, info: Mapping[str, Any], mode: str) -> bool:
+    """Whether the original gives finite numbers, the same twice; else a ParityError, or in train mode a note."""
+    order = [f"value|{name}" for name in info["order"]]
+    if bad := verdict.first_nonfinite(recording, order):
+        count = int(np.count_nonzero(~np.isfinite(recording[bad])))
+        raise ParityError(
+            f"the original gives {count} NaN or infinite values in {mode} mode, first in {verdict.plain(bad)}:"
+            " give other inputs or weights"
+        )
+    again, _ = walk.original.ask(
+        "run", inputs=walk.inputs[0], dtype="float64", train=mode == "train", layers=True, gradients=False
+    )
+    for name in order:
+        if name in recording and not np.array_equal(recording[name], again[name]):
+            where = verdict.plain(name)
+            if mode == "train":
+                walk.notes.append(f"train mode is not compared: the original is random in it, first in {where}")
+                return False
+            raise ParityError(f"the original is random in eval mode, first in {where}: it differs from itself")
+    return True
+
+
+def _judge(
+    walk: Walk,
+    mode: str,
+    dtype: str,
+    comparison: layers.Comparison,
+    theirs: Arrays,
+    ours: Arrays,
+    noise: Mapping[str, Noise],
+) -> list[Check]:
+    """The verdicts of a mode and precision, a group each."""
+    found = []
+    for what, prefix in verdict.GROUPS:
+        expected, faults, sizes = _group(walk, prefix, comparison, theirs, ours, noise)
+        if expected or faults:
+            found.append(verdict.check(mode, dtype, what, ours, expected, sizes, faults))
+    return found
+
+
+def _group(
+    walk: Walk,
+    prefix: str,
+    comparison: layers.Comparison,
+    theirs: Arrays,
+    ours: Arrays,
+    noise: Mapping[str, Noise],
+) -> tuple[Arrays, dict[str, str], dict[str, Noise]]:
+    """What the port's arrays of a group must be, in its names; what is wrong with their shapes; their noise."""
+    expected: Arrays = {}
+    faults: dict[str, str] = {}
+    sizes: dict[str, Noise] = {}
+    if prefix in ("parameter|", "buffer|"):
+        for key, source in walk.pairing.keys.items():
+            name, other = f"{prefix}{key}", f"{prefix}{source}"
+            if other in theirs and name in ours:
+                if ours[name].size != theirs[other].size:
+                    faults[name] = f"has shape {ours[name].shape}, the original's {theirs[other].shape}"
+                    continue
+                expected[name] = theirs[other].reshape(ours[name].shape)
+                sizes |= {name: noise[other]} if other in noise else {}
+        return expected, faults, sizes
+    kind, _, rest = prefix.partition("|")
+    for name in (name for name in theirs if name.startswith(prefix)):
+        place = name.removeprefix(f"{kind}|")
+        if f"value|{place}" not in ours:
+            faults[name] = "is missing: the port gives fewer outputs"
+        elif place in comparison.fits:
+            if name in ours:
+                expected[name] = comparison.fits[place].apply(theirs[name])
+                sizes |= {name: noise[name]} if name in noise else {}
+        else:
+            faults[name] = comparison.faults.get(f"value|{place}", "has no partner")
+    for name in ours:
+        if name.startswith(f"value|{rest}") and kind == "value" and name not in theirs:
+            faults[name] = "is one output more than the original's"
+    return expected, faults, sizes
+
+
+def _own_noise(walk: Walk, train: bool) -> dict[str, Noise]:
+    """float64's own rounding noise of each of the original's arrays."""
+    walk.advance("measuring the noise of float64")
+    sizes = _noise(walk, _SHOWN, train, layers=True, draws=3)
+    scale = _OWN / _SHOWN
+    return {name: Noise(size.rms * scale, size.peak * scale) for name, size in sizes.items()}
+
+
+def _noise(walk: Walk, unit_roundoff: float, train: bool, *, layers: bool, draws: int) -> dict[str, Noise]:
+    """The noise of an honest computation, by the original's names; empty where it cannot be measured."""
+    options: dict[str, Any] = {"unit_roundoff": unit_roundoff, "train": train, "draws": draws, "gradients": True}
+    if walk.original.facts["framework"] != "torch":
+        return {}
+    sizes, facts = walk.original.ask("noise", inputs=walk.inputs[0], layers=layers, **options)
+    for name in facts["unknown"]:
+        note = f"the noise model does not know {name}: each of its values errs by one rounding"
+        if note not in walk.notes:
+            walk.notes.append(note)
+    return {name: Noise(float(size[0]), float(size[1])) for name, size in sizes.items()}
+
+
+def _judge_precision(walk: Walk, mode: str, dtype: str, comparison: layers.Comparison, theirs: Arrays) -> None:
+    """The port in a lower precision against the original's float64, in noise units."""
+    walk.advance(f"port in {mode} mode, {dtype}")
+    train = mode == "train"
+    noise = _noise(walk, UNIT_ROUNDOFF[dtype], train, layers=False, draws=DRAWS)
+    if not noise:
+        walk.notes.append(f"{dtype} is not judged: neither side runs a framework whose rounding noise can be measured")
+        return
+    options: dict[str, Any] = {"dtype": dtype, "train": train, "layers": False, "gradients": True}
+    ours, _ = walk.port.ask("run", inputs=walk.inputs[1], given=_given(theirs), moved=walk.moved, **options)
+    walk.checks += _judge(walk, mode, dtype, comparison, theirs, ours, noise)
+
+
+def _report(walk: Walk, sources: Mapping[str, str], found: Weights) -> Report:
+    models = []
+    for side in (walk.original, walk.port):
+        facts = side.facts
+        models.append(
+            Model(sources[side.name], facts["framework"], facts["class"], facts["versions"], facts["parameters"])
+        )
+    shapes = tuple(f"{array.dtype} {array.shape}" for array in walk.inputs[0])
+    return Report(
+        models[0],
+        models[1],
+        shapes,
+        found,
+        tuple(walk.checks),
+        walk.layers,
+        tuple(walk.differences),
+        tuple(dict.fromkeys(walk.notes)),
+    )

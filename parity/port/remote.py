@@ -1,0 +1,166 @@
+"""The other end of a side's process: `ask` it what `side.Side` can do, and it is as if it were here."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from ..errors import ParityError
+from ..frameworks import switches
+from ..workers import endings, interpreters
+from .side import Arrays
+
+# Both sides' frameworks are known only after their files are imported, so each process gets every switch.
+EVERY = ("torch", "paddle", "flax")
+
+
+class Asked(Protocol):
+    """A side that answers, wherever it is."""
+
+    name: str
+    facts: dict[str, Any]
+
+    def ask(self, method: str, **arguments: Any) -> tuple[Arrays, dict[str, Any]]:
+        """What the side's method of that name gives: arrays, and what JSON can hold."""
+        ...
+
+
+class Remote:
+    """A side in a process of its own.
+
+    Args:
+        name: "original" or "port".
+        factory: See `load`.
+        python: The interpreter.
+        folder: Where arrays go through.
+        share: The part of the processor's cores that it may use.
+    """
+
+    def __init__(self, name: str, factory: str, python: str, folder: Path, share: int) -> None:
+        self.name = name
+        self.folder = folder
+        self.count = 0
+        self.log = folder / f"{name}.log"
+        with self.log.open("w") as stderr:
+            self.process = subprocess.Popen(
+                [python, "-m", "parity.port.worker", str(folder), name, factory],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                errors="replace",
+                env=_environment(folder, share),
+            )
+        self.facts: dict[str, Any] = {}
+
+    def begin(self) -> None:
+        """Wait for the model."""
+        self.facts = self._answer()
+
+    def ask(self, method: str, **arguments: Any) -> tuple[Arrays, dict[str, Any]]:
+        """What the side's method of that name gives: arrays, and what JSON can hold."""
+        files, plain = {}, {}
+        for key, value in arguments.items():
+            arrays = (
+                dict(zip(map(str, range(len(value))), value, strict=True))
+                if key == "inputs" and not isinstance(value, int)
+                else value
+            )
+            if (
+                isinstance(arrays, dict)
+                and all(isinstance(each, np.ndarray) for each in arrays.values())
+                and key != "hints"
+            ):
+                path = self.folder / f"{self.name}-{self.count}-{key}.safetensors"
+                save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+                files[key] = str(path)
+            else:
+                plain[key] = value
+        assert self.process.stdin is not None
+        self.count += 1
+        try:
+            self.process.stdin.write(json.dumps({"ask": method, "arguments": plain, "files": files}) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # the answer says how it ended
+        answer = self._answer()
+        file = Path(answer["file"])
+        found = load_file(file)
+        for path in (file, *map(Path, files.values())):
+            path.unlink()
+        return found, answer["facts"]
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            self.process.wait()
+            raise ParityError(endings.describe(self.name, self.process.returncode, "", self.log))
+        message = json.loads(line)
+        if "refused" in message:
+            raise ParityError(f"{self.name}: {message['refused']}")
+        if "failed" in message:
+            raise ParityError(f"{self.name}: {message['failed']}; {endings.tail(self.log)}")
+        return message["answer"]
+
+
+@contextmanager
+def both(factories: Mapping[str, str], pythons: Mapping[str, str], folder: Path) -> Iterator[tuple[Remote, Remote]]:
+    """The two sides, built at the same time; neither process is left at the end."""
+    remotes = []
+    try:
+        for name, factory in factories.items():
+            remotes.append(Remote(name, factory, pythons.get(name, sys.executable), folder, len(factories)))
+        at_once([remote.begin for remote in remotes])
+        yield remotes[0], remotes[1]
+    finally:
+        for remote in remotes:
+            remote.process.kill()
+            remote.process.wait()
+            for stream in (remote.process.stdin, remote.process.stdout):
+                if stream is not None:
+                    stream.close()
+
+
+def at_once(tasks: list[Any]) -> list[Any]:
+    """What the tasks give, run side by side; the first error of the first task that failed is raised."""
+    results: list[Any] = [None] * len(tasks)
+    errors: list[BaseException | None] = [None] * len(tasks)
+
+    def run(i: int) -> None:
+        try:
+            results[i] = tasks[i]()
+        except BaseException as error:
+            errors[i] = error
+
+    threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(len(tasks))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for error in errors:
+        if error is not None:
+            raise error
+    return results
+
+
+def _environment(folder: Path, share: int) -> dict[str, str]:
+    found = dict(os.environ)
+    for framework in EVERY:
+        found |= switches.environment(framework, "cpu")
+    found.pop("PYTHONHOME", None)
+    return {
+        **found,
+        **switches.cache("flax", folder),
+        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // share)),
+        "PYTHONPATH": interpreters.search_path(folder),
+        "PYTHONWARNINGS": "ignore",
+    }

@@ -1,0 +1,256 @@
+"""One side: its model in the process at hand, and what can be asked of it. NumPy in, NumPy out."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from .. import frameworks
+from ..errors import ParityError
+from . import arrays, trees
+from .axes import align
+from .load import describe
+from .taps import Feed, Record
+
+Arrays = dict[str, np.ndarray]
+
+# Other frameworks' names for the same attribute of a layer.
+SYNONYMS = {
+    "epsilon": "eps", "strides": "stride", "kernel_dilation": "dilation", "feature_group_count": "groups",
+    "num_groups": "groups", "rate": "p", "negative_slope": "slope", "data_format": "", "transpose_kernel": "transposed",
+    "input_dilation": "", "mask": "", "dtype": "", "param_dtype": "", "promote_dtype": "", "preferred_element_type": "",
+}  # fmt: skip
+
+
+class Side:
+    """A model that was built, and the framework that it is of.
+
+    Args:
+        model: The model; its arrays and its mode are changed.
+        sites: The line that made each layer, by the layer's id.
+    """
+
+    def __init__(self, model: Any, sites: Mapping[int, tuple[str, int]]) -> None:
+        self.model = model
+        self.framework: ModuleType = frameworks.of(model)
+        self.tools: Any = import_module(f".side_{self.framework.NAME}", __package__)
+        self.sites = sites
+        self.aliases = {path: alias for path, alias, _ in self.tools.modules(model)}
+        self.slots = arrays.slots(self.framework, model, self.aliases)
+        self.weights = arrays.read(self.framework, self.slots)
+
+    def describe(self) -> dict[str, Any]:
+        """The framework, the class and every layer, for the report."""
+        owned: dict[str, list[str]] = {}
+        paths = sorted(self.aliases, key=len, reverse=True)
+        for slot in self.slots:
+            path = next(path for path in paths if not path or slot.native.startswith(f"{path}."))
+            owned.setdefault(path, []).append(slot.key)
+        return {
+            "framework": self.framework.NAME,
+            "class": type(self.model).__name__,
+            "channels_last": self.tools.CHANNELS_LAST,
+            "parameters": sum(array.size for array in self.weights.values()),
+            "layers": [
+                self._layer(path, alias, layer) | {"arrays": owned.get(path, [])}
+                for path, alias, layer in self.tools.modules(self.model)
+            ],
+        }
+
+    def _layer(self, path: str, alias: str, layer: Any) -> dict[str, Any]:
+        file, line = self.sites.get(id(layer), ("", 0))
+        try:
+            forward = inspect.unwrap(self.tools.forward_of(layer))
+            source, first = inspect.getsourcelines(forward)
+            body = (inspect.getsourcefile(forward) or "", first, first + len(source) - 1)
+        except (OSError, TypeError):
+            body = ("", 0, 0)
+        return {
+            "path": path,
+            "alias": alias,
+            "class": type(layer).__name__,
+            "leaf": self.tools.is_leaf(layer),
+            "config": _config(self.tools.config(layer), self.framework.NAME),
+            "file": file,
+            "line": line,
+            "forward": body,
+        }
+
+    def get_weights(self) -> Arrays:
+        """The weights by canonical key, in the precision that the model came in."""
+        return self.weights
+
+    def set_weights(self, weights: Arrays) -> None:
+        """Have every later pass begin with these weights."""
+        self.weights = {slot.key: weights[slot.key] for slot in self.slots}
+
+    def run(
+        self,
+        inputs: Sequence[np.ndarray],
+        *,
+        dtype: str,
+        train: bool,
+        layers: bool,
+        gradients: bool,
+        given: Arrays | None = None,
+        moved: int = 0,
+    ) -> tuple[Arrays, dict[str, Any]]:
+        """One pass: every output, gradient and buffer, of the whole or of each layer.
+
+        Args:
+            inputs: The arguments of the model.
+            dtype: The precision to compute in.
+            train: Train mode, in which buffers move, or eval mode.
+            layers: Whether each layer's tensors are recorded, or the model's alone.
+            gradients: Whether there is a backward pass.
+            given: The other side's outputs by name, and under "cotangent|" and the name what they are multiplied by;
+                without it those are drawn.
+            moved: What brings the other side's axes here, see `axes.candidates`.
+
+        Returns:
+            Arrays under "value|NAME", "gradient|NAME", "parameter|KEY" and "buffer|KEY", see `taps`; and the calls.
+        """
+        self._reset(dtype, train)
+        record = Record(self.tools)
+        names = [f"|0|in|{i}" for i in range(len(inputs))]
+        leaves = {name: _cast(array, dtype) for name, array in zip(names, inputs, strict=True)}
+        record.only = None if layers else {""}
+
+        def function(model: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
+            with self.tools.tapped(model, record):
+                output = model(*(tensors[name] for name in names))
+            return dict(_outputs(output, self.tools))
+
+        def cotangent(name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+            if given is None:
+                return draw_cotangent(name, shape)
+            if f"cotangent|{name}" not in given:
+                return None
+            fit = align(given[name], record.values[name], moved)
+            return None if fit is None else fit.apply(given[f"cotangent|{name}"])
+
+        try:
+            outputs, _, parameters = self.tools.pull(self.model, function, leaves, cotangent if gradients else None)
+        except ParityError:
+            raise
+        except Exception as error:
+            shapes = ", ".join(f"{array.dtype} {array.shape}" for array in leaves.values())
+            raise ParityError(f"{type(self.model).__name__} raises for inputs {shapes}: {describe(error)}") from error
+        found = {f"value|{name}": array for name, array in {**record.values, **outputs}.items()}
+        found |= {f"gradient|{name}": array for name, array in record.gradients.items()}
+        found |= self._parameters(parameters)
+        if train:
+            found |= self._buffers()
+        return _in_order(found), {"calls": record.calls, "parents": record.parents, "order": record.order}
+
+    def feed(
+        self, given: Arrays, cotangents: Arrays, *, inputs: int, dtype: str, train: bool
+    ) -> tuple[Arrays, dict[str, Any]]:
+        """One pass in which each layer gets the tensors given, see `taps.Feed`: what it adds by itself.
+
+        Args:
+            given: Tensors by name, the model's inputs and outputs among them.
+            cotangents: What is multiplied by what comes to each name.
+            inputs: How many arguments the model takes.
+            dtype: The precision to compute in.
+            train: Train mode or eval mode.
+
+        Returns:
+            As `run`, the values being what came, the gradients those of `given`.
+        """
+        self._reset(dtype, train)
+        taps = Feed(self.tools)
+
+        def function(model: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
+            taps.given = tensors
+            with self.tools.tapped(model, taps):
+                model(*(tensors[f"|0|in|{i}"] for i in range(inputs)))
+            return taps.come
+
+        outputs, to_given, parameters = self.tools.pull(self.model, function, given, cotangents or None)
+        found = {f"value|{name}": array for name, array in outputs.items()}
+        found |= {f"gradient|{name}": array for name, array in to_given.items()}
+        found |= self._parameters(parameters)
+        if train:
+            found |= self._buffers()
+        return _in_order(found), {"calls": taps.calls, "parents": taps.parents, "order": taps.order}
+
+    def noise(self, inputs: Sequence[np.ndarray], *, unit_roundoff: float, train: bool, layers: bool, draws: int,
+              gradients: bool) -> tuple[Arrays, dict[str, Any]]:  # fmt: skip
+        """The rounding noise of each array that `run` gives, by Monte Carlo arithmetic.
+
+        Returns:
+            By the names of `run`, root mean square and largest element of the errors; and the operations that the
+            noise model does not know.
+        """
+        from . import noise
+
+        return noise.measure(self, inputs, unit_roundoff, train, layers, draws, gradients)
+
+    def search(self, target: str, given: Arrays, come: Arrays, *, inputs: int, train: bool,
+               hints: Mapping[str, Any]) -> tuple[Arrays, dict[str, Any]]:  # fmt: skip
+        """The known differences that, applied to one call of a layer, give what the other side's gave: see `causes`."""
+        return {}, {}
+
+    def round_settings(self) -> None:
+        """Give each norm the epsilon and momentum nearest in float32: Paddle's kernels keep no more of them."""
+        for _, _, layer in self.tools.modules(self.model):
+            for key in ("eps", "epsilon", "_epsilon", "momentum", "_momentum"):
+                value = vars(layer).get(key)
+                if isinstance(value, float):
+                    vars(layer)[key] = float(np.float32(value))
+
+    def _reset(self, dtype: str, train: bool) -> None:
+        self.tools.set_dtype(self.model, dtype)
+        self.slots = arrays.slots(self.framework, self.model, self.aliases)
+        arrays.write(self.framework, self.slots, self.weights, dtype)
+        self.tools.set_mode(self.model, train=train)
+
+    def _parameters(self, gradients: Mapping[str, np.ndarray]) -> Arrays:
+        keys = {slot.native: slot for slot in self.slots}
+        known = {native: array for native, array in gradients.items() if native in keys}
+        return {f"parameter|{keys[native].key}": keys[native].inward(array) for native, array in known.items()}
+
+    def _buffers(self) -> Arrays:
+        found = arrays.read(self.framework, arrays.slots(self.framework, self.model, self.aliases))
+        parameters = self.tools.parameter_keys(self.model)
+        return {f"buffer|{slot.key}": found[slot.key] for slot in self.slots if slot.native not in parameters}
+
+
+def draw_cotangent(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """What an output is multiplied by, exact in float32."""
+    rng = np.random.default_rng(crc32(name.encode()))
+    return rng.standard_normal(shape, np.float32).astype(np.float64)
+
+
+def _outputs(output: Any, tools: Any) -> list[tuple[str, Any]]:
+    return [(f"|0|out|{i}", tensor) for i, tensor in enumerate(trees.tensors(output, tools.is_tensor))]
+
+
+def _cast(array: np.ndarray, dtype: str) -> np.ndarray:
+    return array.astype(dtype) if array.dtype.kind == "f" else array
+
+
+def _in_order(found: Mapping[str, np.ndarray]) -> Arrays:
+    return {name: np.ascontiguousarray(array) for name, array in found.items()}
+
+
+def _config(attributes: Mapping[str, Any], framework: str) -> dict[str, Any]:
+    """The attributes that JSON can hold, by the names that PyTorch has for them."""
+    found: dict[str, Any] = {}
+    for key, value in attributes.items():
+        name = SYNONYMS.get(key.lstrip("_"), key.lstrip("_"))
+        value = list(value) if isinstance(value, tuple) else value
+        simple = value is None or isinstance(value, bool | int | float | str)
+        if name and (
+            simple or (isinstance(value, list) and all(isinstance(each, int | str | list | tuple) for each in value))
+        ):
+            found[name] = value
+    # Of the new value in PyTorch, of the old one in the others.
+    if framework != "torch" and isinstance(found.get("momentum"), float):
+        found["momentum"] = round(1 - found["momentum"], 12)
+    return found

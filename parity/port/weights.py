@@ -1,0 +1,234 @@
+"""Which array of the port is which of the original's: by name, by rules, by structure, never in silence."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from zlib import crc32
+
+import numpy as np
+
+from ..errors import ParityError
+from ..weights import dialects
+from .side import Arrays
+
+# So many arrays of the port that hold the original's values mean that it was given them.
+_BROUGHT = 0.5
+
+
+@dataclass
+class Pairing:
+    """What pairs: for each key of the port the original's, how it was found, and the layers that follow from it."""
+
+    keys: dict[str, str] = field(default_factory=dict)
+    how: dict[str, str] = field(default_factory=dict)
+    arrays: Arrays = field(default_factory=dict)
+    only_original: list[str] = field(default_factory=list)
+    only_port: list[str] = field(default_factory=list)
+    ambiguous: list[list[str]] = field(default_factory=list)
+
+    def layers(self) -> dict[str, str]:
+        """The original's layer for each layer of the port that owns paired arrays."""
+        return {owner(key): owner(source) for key, source in self.keys.items()}
+
+
+def owner(key: str) -> str:
+    """The path of the layer that owns the array."""
+    return key.rpartition(".")[0]
+
+
+def pair(
+    original: Arrays, port: Arrays, rules: str | None, calls: tuple[Sequence[str], Sequence[str]] | None
+) -> Pairing:
+    """Pair the port's arrays with the original's.
+
+    Args:
+        original: Canonical arrays by canonical key.
+        port: The same of the port.
+        rules: A dialect, or a file of rules in the language of dialects, from the original's names to the port's.
+        calls: The paths of the original's and the port's layers in the order in which they were called; None leaves
+            what names do not pair unpaired.
+    """
+    found = Pairing()
+    if rules is not None:
+        return _by_rules(original, port, rules)
+    for key in port:
+        if key in original and original[key].size == port[key].size:
+            _add(found, key, key, "name", original, port)
+    left = [key for key in original if key not in found.keys.values()]
+    right = [key for key in port if key not in found.keys]
+    if calls is not None and left and right:
+        _by_structure(found, original, port, left, right, calls)
+    paired = set(found.keys.values())
+    found.only_original = [key for key in original if key not in paired]
+    found.only_port = [key for key in port if key not in found.keys]
+    return found
+
+
+def refuse_unpaired(found: Pairing, original: Arrays, port: Arrays) -> None:
+    """Raise ParityError where a layer of the port has no weights, or nothing pairs; all arrays are named."""
+    known = {owner(key) for key in found.keys}
+    lone = [key for key in found.only_port if owner(key) not in known]
+    if port and (lone or not found.keys):
+        said = [f"only in the port: {_listed(lone or list(port), port)}"]
+        if found.only_original:
+            said.append(f"only in the original: {_listed(found.only_original, original)}")
+        raise ParityError(
+            f'weights do not pair: {"; ".join(said)}; give --rules FILE.toml with lines "their layer" = "our layer"'
+        )
+
+
+def _listed(keys: Sequence[str], arrays: Arrays) -> str:
+    names = [f"{key} {arrays[key].shape}" for key in keys[:12]]
+    return ", ".join(names) + (f" and {len(keys) - 12} more" if len(keys) > 12 else "")
+
+
+def _add(found: Pairing, key: str, source: str, how: str, original: Arrays, port: Arrays) -> None:
+    array = original[source]
+    if array.shape != port[key].shape:
+        # A bias or a token may carry axes of one; nothing else is the same after a reshape.
+        if tuple(n for n in array.shape if n > 1) != tuple(n for n in port[key].shape if n > 1):
+            return
+        array, how = array.reshape(port[key].shape), f"{how}, reshaped"
+    found.keys[key], found.how[key], found.arrays[key] = source, how, array
+
+
+def _by_rules(original: Arrays, port: Arrays, rules: str) -> Pairing:
+    dialect = dialects.find(rules)
+    matches = [dialects.match(original, dialect, module) for module in dialect.modules]
+    match = max(matches, key=lambda each: each.score)
+    known = {key: array for key, array in original.items() if key.rpartition(".")[0] in match.paths}
+    translated = dialects.apply(match, known)
+    back = {ours: theirs for theirs, ours in match.paths.items()}
+    found = Pairing()
+    for key in port:
+        if key in translated and translated[key].size == port[key].size:
+            layer, dot, leaf = key.rpartition(".")
+            source = f"{back[layer]}{dot}{leaf}"
+            found.keys[key], found.how[key] = (source if source in original else f"{back[layer]}"), "rules"
+            found.arrays[key] = translated[key].reshape(port[key].shape)
+        elif key in original and key.rpartition(".")[0] not in match.paths:
+            _add(found, key, key, "name", original, port)
+    paired = set(found.keys.values())
+    found.only_original = [key for key in original if key not in paired]
+    found.only_port = [key for key in port if key not in found.keys]
+    return found
+
+
+def _by_structure(
+    found: Pairing,
+    original: Arrays,
+    port: Arrays,
+    left: Sequence[str],
+    right: Sequence[str],
+    calls: tuple[Sequence[str], Sequence[str]],
+) -> None:
+    """Pair layers of the same leaves and shapes, in the order of their calls; several such are ambiguous."""
+    sides = []
+    for keys, arrays, order in ((left, original, calls[0]), (right, port, calls[1])):
+        layers: dict[str, list[str]] = {}
+        for key in keys:
+            layers.setdefault(owner(key), []).append(key)
+        position = {path: i for i, path in enumerate(order)}
+        groups: dict[tuple[tuple[str, tuple[int, ...]], ...], list[str]] = {}
+        for path in sorted(layers, key=lambda path: position.get(path, len(position))):
+            signature = tuple(sorted((key.rpartition(".")[2], arrays[key].shape) for key in layers[path]))
+            groups.setdefault(signature, []).append(path)
+        sides.append(groups)
+    for signature, theirs in sides[0].items():
+        ours = sides[1].get(signature, [])
+        if len(theirs) != len(ours):
+            continue
+        how = "shape" if len(ours) == 1 else "order of calls"
+        if len(ours) > 1:
+            found.ambiguous.append(list(ours))
+        for source, path in zip(theirs, ours, strict=True):
+            for leaf, _ in signature:
+                key, other = (f"{at}.{leaf}" if at else leaf for at in (path, source))
+                _add(found, key, other, how, original, port)
+
+
+def write_rules(found: Pairing, framework: str, name: str) -> str:
+    """The pairs as a file of rules that a person can read and correct."""
+    lines = [f'framework = "{framework}"', 'source = "written by parity port --write-rules"', "", f"[{name}]"]
+    for path, source in found.layers().items():
+        how = {found.how[key] for key in found.keys if owner(key) == path}
+        lines.append(
+            f'"{source or "."}" = "{path or "."}"' + ("" if how == {"name"} else f"  # by {', '.join(sorted(how))}")
+        )
+    return "\n".join(lines) + "\n"
+
+
+def redraw(weights: Arrays) -> tuple[Arrays, tuple[str, ...]]:
+    """The weights with those that hold one value throughout drawn: zeros and ones would hide most mistakes.
+
+    A bias of zeros shows no missing bias, a scale of ones no missing norm.
+    """
+    found, drawn = {}, []
+    for key, array in weights.items():
+        if array.dtype.kind == "f" and array.size > 1 and (array == array.flat[0]).all():
+            rng = np.random.default_rng(crc32(key.encode()))
+            zero = array.flat[0] == 0
+            values = 0.5 * rng.standard_normal(array.shape) if zero else rng.uniform(0.5, 1.5, array.shape)
+            found[key] = values.astype(np.float32).astype(array.dtype)
+            drawn.append(key)
+        else:
+            found[key] = array
+    return found, tuple(drawn)
+
+
+def brings_own(pairing: Pairing, port: Arrays) -> bool:
+    """Whether the port came with the original's values, each perhaps in another order."""
+    told = [key for key, array in pairing.arrays.items() if array.size > 1 and (array != array.flat[0]).any()]
+    same = [key for key in told if np.array_equal(np.sort(pairing.arrays[key], None), np.sort(port[key], None))]
+    return bool(told) and len(same) >= _BROUGHT * len(told)
+
+
+def what_was_done(expected: np.ndarray, got: np.ndarray) -> str:
+    """How the array that the port brought differs from the one that it must be, in words."""
+    for words, turned in _turns(expected):
+        if turned.shape == got.shape and np.array_equal(turned, got):
+            return words
+    same = np.array_equal(np.sort(expected, None), np.sort(got, None))
+    return "holds the same values in another order" if same else "holds other values"
+
+
+def _turns(w: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    found: list[tuple[str, np.ndarray]] = []
+    if w.ndim == 2:
+        found.append(("is transposed", w.T))
+    if w.ndim >= 3:
+        spatial = tuple(range(2, w.ndim))
+        found.append(("is flipped along its sides", np.flip(w, spatial)))
+        found.append(("has inputs and outputs exchanged", w.swapaxes(0, 1)))
+    if w.ndim == 4:
+        found.append(("has height and width exchanged", w.swapaxes(2, 3)))
+        found.append(("has height and width exchanged and is flipped", np.flip(w.swapaxes(2, 3), (2, 3))))
+        found.append(("has inputs and outputs exchanged and is flipped", np.flip(w.swapaxes(0, 1), (2, 3))))
+    for parts in (2, 3, 4):
+        if w.ndim and w.shape[0] % parts == 0:
+            pieces = np.split(w, parts)
+            found += [
+                (f"has its {parts} parts in the order {order}", np.concatenate([pieces[i] for i in order]))
+                for order in _orders(parts)
+            ]
+    for groups in range(2, w.shape[0] if w.ndim else 0):
+        if w.shape[0] % groups == 0:
+            mixed = w.reshape(groups, w.shape[0] // groups, *w.shape[1:]).swapaxes(0, 1).reshape(w.shape)
+            found.append((f"has the order of its {groups} groups of outputs exchanged", mixed))
+    return found
+
+
+def _orders(parts: int) -> list[tuple[int, ...]]:
+    from itertools import permutations
+
+    return [order for order in permutations(range(parts)) if order != tuple(range(parts))]
+
+
+def shortage(found: Pairing, wrong: Mapping[str, str]) -> str:
+    """What is wrong with the structure of the weights, in words."""
+    said = []
+    if found.only_original:
+        said.append(f"the port has no {', '.join(found.only_original[:8])}")
+    if found.only_port:
+        said.append(f"the original has no {', '.join(found.only_port[:8])}")
+    said += [f"{key} {what}" for key, what in list(wrong.items())[:8]]
+    return "; ".join(said)

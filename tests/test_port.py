@@ -1,0 +1,141 @@
+"""`parity port`: the verdict, the layer and the line of models that are nobody's here."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from parity.errors import ParityError
+from parity.port.compare import port
+from parity.port.inputs import from_shapes
+
+ORIGINAL = '''
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+class Block(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x):
+        return x + F.gelu(self.norm(self.conv(x)))
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(inplace=True))
+        self.blocks = nn.ModuleList([Block(8), Block(8)])
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x.mean((2, 3)))
+
+def build():
+    return Net()
+'''
+FLAX = '''
+import jax
+from flax import nnx
+
+class Block(nnx.Module):
+    def __init__(self, channels, rngs):
+        self.conv = nnx.Conv(channels, channels, (3, 3), padding=1, rngs=rngs)
+        self.norm = nnx.BatchNorm(channels, momentum=0.9, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
+
+    def __call__(self, x):
+        return x + jax.nn.gelu(self.norm(self.conv(x)), approximate=False)
+
+class Net(nnx.Module):
+    def __init__(self, rngs):
+        conv = nnx.Conv(3, 8, (3, 3), strides=2, padding=1, rngs=rngs)
+        self.stem = nnx.Sequential(conv, jax.nn.relu)
+        self.blocks = nnx.List([Block(8, rngs), Block(8, rngs)])
+        self.head = nnx.Linear(8, 5, rngs=rngs)
+
+    def __call__(self, x):
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x.mean((1, 2)))
+
+def build():
+    return Net(nnx.Rngs(0))
+'''
+SHAPE = ["2,3,16,16"]
+
+
+def write(folder, name, text, *edits):
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / name).write_text(text)
+    return f"{folder / name}:build"
+
+
+def compare(tmp_path, other, *edits, **options):
+    return port(
+        write(tmp_path, "net.py", ORIGINAL),
+        write(tmp_path, "port.py", other, *edits),
+        from_shapes(options.pop("shapes", SHAPE), 0),
+        **options,
+    )
+
+
+def line_of(text, words, *edits):
+    for old, new in edits:
+        text = text.replace(old, new)
+    return next(i for i, line in enumerate(text.splitlines(), 1) if words in line)
+
+
+def test_the_same_model_twice_is_the_same_in_every_check(tmp_path):
+    report = compare(tmp_path, ORIGINAL)
+    assert report.passed
+    assert not report.differences
+    checks = {(check.mode, check.dtype, check.what) for check in report.checks}
+    for mode in ("eval", "train"):
+        for dtype in ("float64", "float32"):
+            assert {(mode, dtype, what) for what in ("outputs", "input gradients", "parameter gradients")} <= checks
+    assert ("train", "float64", "buffers") in checks
+
+
+def test_a_right_port_to_flax_is_the_same_but_for_its_biased_running_variance(tmp_path):
+    report = compare(tmp_path, FLAX)
+    failed = [(check.mode, check.what) for check in report.checks if not check.passed]
+    assert failed == [("train", "buffers")]
+    assert report.difference.layer == "blocks.0.norm"
+    assert report.difference.direction == "buffers"
+
+
+@pytest.mark.parametrize(
+    ("edit", "layer", "words"),
+    [
+        (("nn.BatchNorm2d(channels)", "nn.BatchNorm2d(channels, eps=1e-3)"), "blocks.0.norm", "eps=1e-3"),
+        (("F.gelu(self", 'F.gelu(approximate="tanh", input=self'), "blocks.0", "tanh"),
+        (("x.mean((2, 3))", "x.sum((2, 3))"), "", "x.sum"),
+        (("3, 2, 1)", "3, 2, 1, padding_mode='circular')"), "stem.0", "circular"),
+    ],
+)
+def test_the_first_layer_that_differs_is_named_with_its_line(tmp_path, edit, layer, words):
+    report = compare(tmp_path, ORIGINAL, edit, modes=["eval"], dtypes=["float64"])
+    assert not report.passed
+    assert report.difference.layer == layer
+    assert report.difference.place.line == line_of(ORIGINAL, words, edit)
+    assert report.difference.inherited == 0
+
+
+def test_weights_that_do_not_pair_are_named(tmp_path):
+    with pytest.raises(ParityError, match=re.escape("only in the port: tail.weight (5, 8)")):
+        compare(tmp_path, ORIGINAL.replace("self.head", "self.tail").replace("Linear(8", "Linear(8 + 0"), ("(8 + 0, 5)", "(8, 5)"), ("Block(8), Block(8)", "Block(8)"))
+
+
+def test_a_spec_without_a_factory_is_one_line():
+    with pytest.raises(ParityError, match="must be FILE.py:FACTORY"):
+        port("net.py", "net.py", [np.zeros((1, 2))])
+    assert not Path("net.py").exists()
