@@ -10,7 +10,7 @@ from parity.errors import ParityError
 from parity.port.compare import port
 from parity.port.inputs import from_shapes
 
-ORIGINAL = '''
+ORIGINAL = """
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -39,8 +39,8 @@ class Net(nn.Module):
 
 def build():
     return Net()
-'''
-FLAX = '''
+"""
+FLAX = """
 import jax
 from flax import nnx
 
@@ -67,7 +67,7 @@ class Net(nnx.Module):
 
 def build():
     return Net(nnx.Rngs(0))
-'''
+"""
 SHAPE = ["2,3,16,16"]
 
 
@@ -132,10 +132,15 @@ def test_the_first_layer_that_differs_is_named_with_its_line(tmp_path, edit, lay
 
 def test_weights_that_do_not_pair_are_named(tmp_path):
     with pytest.raises(ParityError, match=re.escape("only in the port: tail.weight (5, 8)")):
-        compare(tmp_path, ORIGINAL.replace("self.head", "self.tail").replace("Linear(8", "Linear(8 + 0"), ("(8 + 0, 5)", "(8, 5)"), ("Block(8), Block(8)", "Block(8)"))
+        compare(
+            tmp_path,
+            ORIGINAL.replace("self.head", "self.tail").replace("Linear(8", "Linear(8 + 0"),
+            ("(8 + 0, 5)", "(8, 5)"),
+            ("Block(8), Block(8)", "Block(8)"),
+        )
 
 
 def test_a_spec_without_a_factory_is_one_line():
-    with pytest.raises(ParityError, match="must be FILE.py:FACTORY"):
+    with pytest.raises(ParityError, match=r"must be FILE\.py:FACTORY"):
         port("net.py", "net.py", [np.zeros((1, 2))])
     assert not Path("net.py").exists()

@@ -55,27 +55,9 @@ app = typer.Typer(
         "terminal_width": min(get_terminal_size().columns, 100),
     },
 )
-<<<<<<< HEAD
 for commands in GROUPS.values():
     for name, function in commands.items():
         app.command(name)(function)
-=======
-app.command("run")(run.run)
-app.command("port")(port.port)
-app.command("list")(run.list_cases)
-app.command("matrix")(matrix.matrix)
-app.command("mutants")(mutants.mutants)
-app.command("calibrate")(calibrate.run)
-app.command("export")(export.export)
-app.command("plan")(records.plan)
-app.command("record")(records.record)
-app.command("compare")(records.compare)
-app.command("doctor")(doctor.doctor)
-app.command("envs")(envs.envs)
-app.command("convert")(convert.convert)
-app.command("inspect")(inspect.inspect)
-app.command("diff")(diff.diff)
->>>>>>> 908f561 (parity port: the verdict on any model's port, and the first layer that adds a difference)
 
 
 def _show_version(wanted: bool) -> None:

@@ -12,10 +12,10 @@ from ..errors import ParityError
 from ..port import compare, inputs, text
 from ..port.junit import to_junit
 from ..port.report import to_json
-from ..weights.files.atomic import write_file
+from ..weights.files.atomic import write_bytes
 from ..workers import interpreters
-from .options import check_writable, choose, split
-from .run import console
+from .options import Json, check_report, choose, split
+from .terminal import console
 
 
 def port(
@@ -44,7 +44,7 @@ def port(
         list[str] | None, typer.Option(help="An interpreter, original=ENV/bin/python or port=...; repeatable.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the drawn inputs.")] = 0,
-    json: Annotated[Path | None, typer.Option(help="Write the report to this file too.")] = None,
+    json: Json = None,
     junit: Annotated[Path | None, typer.Option(help="Write the checks as JUnit XML to this file too.")] = None,
 ) -> None:
     """Compare a port of any model with its original: the verdict, the first layer that differs, and the cause.
@@ -61,7 +61,7 @@ def port(
     parity port lstm.py:build lstm_paddle.py:build --shape '4,20:int<1000'
     """
     for path in (json, junit, write_rules):
-        check_writable(path)
+        check_report(path, *(input or ()), weights)
     arrays = [array for path in input or () for array in inputs.from_file(path)]
     arrays += inputs.from_shapes(shape or [], seed)
     if not arrays:
@@ -83,13 +83,11 @@ def port(
             write_rules=write_rules,
             advance=advance,
         )
-    text.print_report(report, console())
+    text.print_report(report, console(json))
     if json is not None:
-        with write_file(json, force=True) as file:
-            file.write(to_json(report).encode())
+        write_bytes(json, to_json(report).encode(), force=True)
     if junit is not None:
-        with write_file(junit, force=True) as file:
-            file.write(to_junit(report))
+        write_bytes(junit, to_junit(report), force=True)
     raise typer.Exit(0 if report.passed else 1)
 
 
