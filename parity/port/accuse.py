@@ -15,6 +15,10 @@ from .side import Arrays
 # A picture of a layer's output has so many pixels a side.
 PIXELS = 32
 BINS = 24
+# More causes than this that fit equally are none.
+COMPETING = 4
+# What float32 inside float64 may be off by.
+SINGLE = 1e-5
 
 
 def localise(
@@ -245,7 +249,96 @@ def _causes(
     lines: tuple[int, int],
 ) -> tuple[tuple[Cause, ...], int]:
     """What reproduces everything that the layer makes of the original's tensors, tried on the side of PyTorch."""
-    return (), 0
+    path, _, number = event.layer.rpartition("|")
+    if path not in walk.pairs or event.direction == "backward":
+        return (), 0
+    if double := _single_precision(event, layer, line, fed):
+        return (double,), 1
+    names = _made_by(event.layer, comparison, info)
+    partner = next(each for each in walk.original.facts["layers"] if each["path"] == walk.pairs[path])
+    keys = [key for key in walk.pairing.keys if f"buffer|{key}" in fed and key in layer["arrays"]]
+    swapped = walk.original.facts["framework"] != "torch"
+    if swapped and walk.port.facts["framework"] != "torch":
+        return (), 0
+    walk.advance(f"trying known differences in {path or 'the model'}")
+    roots = [{f"|0|in|{i}": array for i, array in enumerate(arrays)} for arrays in walk.inputs]
+    if swapped:
+        side, target, hints = walk.port, event.layer, partner["config"]
+        given = {**comparison.expected, **roots[1]}
+        wanted = {name: comparison.expected[name] for name in names if name in comparison.expected}
+        wanted |= {f"buffer|{key}": theirs[f"buffer|{walk.pairing.keys[key]}"] for key in keys}
+    else:
+        side, target, hints = walk.original, f"{walk.pairs[path]}|{number}", layer["config"]
+        given = {source: theirs[f"value|{source}"] for source in comparison.names.values()} | roots[0]
+        wanted = {}
+        for name in names:
+            source, array = comparison.names[name], fed[f"value|{name}"]
+            fit = comparison.fits.get(name)
+            wanted[source] = fit.undo(array, theirs[f"value|{source}"].shape) if fit else _turned(array, walk.moved)
+        wanted |= {f"buffer|{walk.pairing.keys[key]}": fed[f"buffer|{key}"] for key in keys}
+    _, facts = side.ask(
+        "search",
+        target=target,
+        given=given,
+        come=wanted,
+        inputs=len(walk.inputs[0]),
+        train=mode == "train",
+        hints=hints,
+    )
+    causes: dict[tuple[str, str, str], Cause] = {}
+    for found in facts["found"]:
+        values = (found["there"], found["here"]) if swapped else (found["here"], found["there"])
+        said = place(*found["place"])
+        ours = line if layer["leaf"] else _line(layer["forward"][0], lines, found["words"], line)
+        other = _line(partner["forward"][0], partner["forward"][1:], found["words"], said)
+        if layer["leaf"]:
+            said = other = place(partner["file"], partner["line"])
+        places = (said, other) if swapped else (ours, said)
+        cause = Cause(found["what"], *values, *places)
+        causes.setdefault((cause.what, cause.original, cause.port), cause)
+    # Where many fit, what the layer does here tells none of them from the others.
+    named = tuple(causes.values())
+    return named if len(named) <= COMPETING else (), facts["tried"]
+
+
+def _made_by(call: str, comparison: layers.Comparison, info: Mapping[str, Any]) -> list[str]:
+    """What a layer's own code makes: its outputs, and what its children are given."""
+    children = {child for child, parent in info["parents"].items() if parent == call and child != call}
+    found = []
+    for name in dict.fromkeys(info["order"]):
+        owner, direction = name.rsplit("|", 2)[0], name.split("|")[2]
+        if name in comparison.names and (
+            (owner == call and direction == "out") or (owner in children and direction == "in")
+        ):
+            found.append(name)
+    return found
+
+
+def _turned(array: np.ndarray, moved: int) -> np.ndarray:
+    """The port's array in the original's usual order of axes."""
+    if not moved or array.ndim not in (4, 5):
+        return array
+    return np.moveaxis(array, -1, 1) if moved > 0 else np.moveaxis(array, 1, -1)
+
+
+def _single_precision(event: layers.Event, layer: Mapping[str, Any], line: Place, fed: Arrays) -> Cause | None:
+    """float32 inside a float64 model: what comes is float32, or holds nothing that float32 cannot."""
+    array = fed.get(f"value|{event.name}")
+    if array is None or event.direction != "forward" or array.dtype.kind != "f" or not array.size:
+        return None
+    if event.added.relative > SINGLE or not np.array_equal(array.astype(np.float32).astype(np.float64), array):
+        return None
+    return Cause("the precision", "float64", f"float32 inside, in {layer['class']}", line, Place("", 0))
+
+
+def _line(file: str, lines: Sequence[int], words: Sequence[str], otherwise: Place) -> Place:
+    """The first of the lines that says one of the words, the likelier words first."""
+    texts = {i: linecache.getline(file, i).partition("#")[0].lower() for i in range(lines[0], lines[1] + 1)}
+    for word in words:
+        for i, text in texts.items():
+            if word in text:
+                return place(file, i)
+    return otherwise
 
 
 def place(file: str, line: int) -> Place:

@@ -44,8 +44,8 @@ class Walk:
 
 
 def port(
-    original: str,
-    port: str,
+    original: Any,
+    port: Any,
     inputs: Sequence[np.ndarray],
     *,
     checkpoint: Path | None = None,
@@ -58,10 +58,11 @@ def port(
     write_rules: Path | None = None,
     advance: Advance = lambda _: None,
 ) -> Report:
-    """Compare a port with its original, each in a process of its own.
+    """Compare a port with its original.
 
     Args:
-        original: `FILE.py:FACTORY` or `package.module:factory`, a function without arguments that gives a model.
+        original: `FILE.py:FACTORY` or `package.module:factory`, a function without arguments that gives a model: it
+            runs in a process of its own. Or a model or a function, which runs here; the model is copied.
         port: The same of the port.
         inputs: The models' arguments in the original's order of axes; maps are turned for the port.
         checkpoint: Weights for the original, a file of any format; without it, its own.
@@ -79,7 +80,8 @@ def port(
     """
     sources = {"original": original, "port": port}
     for source in sources.values():
-        load.check_form(source)
+        if isinstance(source, str):
+            load.check_form(source)
     arrays = [given_inputs.check(np.asarray(array), f"input {i}") for i, array in enumerate(inputs)]
     with tempfile.TemporaryDirectory(prefix="parity-") as name:
         advance("building both models")
@@ -312,8 +314,15 @@ def _report(walk: Walk, sources: Mapping[str, str], found: Weights) -> Report:
     models = []
     for side in (walk.original, walk.port):
         facts = side.facts
+        source = sources[side.name]
         models.append(
-            Model(sources[side.name], facts["framework"], facts["class"], facts["versions"], facts["parameters"])
+            Model(
+                source if isinstance(source, str) else facts["class"],
+                facts["framework"],
+                facts["class"],
+                facts["versions"],
+                facts["parameters"],
+            )
         )
     shapes = tuple(f"{array.dtype} {array.shape}" for array in walk.inputs[0])
     return Report(

@@ -155,9 +155,11 @@ def events(
         pairing: The weights' pairs.
         noise: float64's own noise by the original's names, where it was measured.
     """
-    order = [name for name in dict.fromkeys(info["order"]) if name in comparison.expected]
+    order = [name for name in dict.fromkeys(info["order"]) if name in comparison.names]
     found = []
     for name in order:
+        if f"value|{name}" in comparison.faults:
+            found.append(Event(name, _maker(name, info, "in"), "forward", Error(float("inf"), None, name), None))
         event = _event(name, "value", "in", comparison.expected, fed, free, info, noise, comparison)
         found += [event] if event else []
     # Nobody is behind the model's own outputs.
@@ -194,11 +196,16 @@ def _event(
     added = verdict.error(array, expected[name], size)
     if not added.differs:
         return None
-    path, number, direction, _ = name.split("|")
-    call = f"{path}|{number}"
-    layer = info["parents"][call] if direction == outside and call != "|0" else call
+    layer = _maker(name, info, outside)
     inherited = verdict.error(free[f"{kind}|{name}"], expected[name], size) if f"{kind}|{name}" in free else None
     return Event(name, layer, "forward" if kind == "value" else "backward", added, inherited)
+
+
+def _maker(name: str, info: Facts, outside: str) -> str:
+    """The call whose own code makes a tensor; what comes from `outside` a layer is its caller's."""
+    path, number, direction, _ = name.split("|")
+    call = f"{path}|{number}"
+    return str(info["parents"][call]) if direction == outside and call != "|0" else call
 
 
 def _owner_call(key: str, info: Facts) -> str:

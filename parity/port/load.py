@@ -1,5 +1,6 @@
 """A side's factory: `FILE.py:FACTORY` or `package.module:factory`, a function without arguments that gives a model."""
 
+import copy
 import importlib
 import importlib.util
 import inspect
@@ -66,6 +67,21 @@ def build(factory: Callable[[], Any], spec: str) -> Any:
             f"{spec} must give a torch.nn.Module, a paddle.nn.Layer or a flax.nnx.Module, got {type(model).__name__}"
         ) from None
     return model
+
+
+def copy_or_build(source: Any, name: str) -> Any:
+    """A copy of a model, or what a function without arguments gives."""
+    try:
+        framework = frameworks.of(source)
+    except TypeError:
+        if not callable(source):
+            raise ParityError(f"{name} must be {FORM}, a model or a function, got {type(source).__name__}") from None
+        return build(source, getattr(source, "__name__", name))
+    if framework.NAME == "flax":
+        from flax import nnx
+
+        return nnx.clone(source)
+    return copy.deepcopy(source)
 
 
 def describe(error: BaseException) -> str:

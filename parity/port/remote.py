@@ -16,6 +16,8 @@ from safetensors.numpy import load_file, save_file
 from ..errors import ParityError
 from ..frameworks import switches
 from ..workers import endings, interpreters
+from . import load
+from .opening import open_model
 from .side import Arrays
 
 # Both sides' frameworks are known only after their files are imported, so each process gets every switch.
@@ -113,14 +115,20 @@ class Remote:
 
 
 @contextmanager
-def both(factories: Mapping[str, str], pythons: Mapping[str, str], folder: Path) -> Iterator[tuple[Remote, Remote]]:
-    """The two sides, built at the same time; neither process is left at the end."""
-    remotes = []
+def both(sources: Mapping[str, Any], pythons: Mapping[str, str], folder: Path) -> Iterator[tuple[Asked, Asked]]:
+    """The two sides, built at the same time: a factory's name in a process, which is not left at the end; else here."""
+    remotes: list[Remote] = []
+    sides: dict[str, Asked] = {}
     try:
-        for name, factory in factories.items():
-            remotes.append(Remote(name, factory, pythons.get(name, sys.executable), folder, len(factories)))
+        for name, source in sources.items():
+            if isinstance(source, str):
+                remotes.append(Remote(name, source, pythons.get(name, sys.executable), folder, len(sources)))
+                sides[name] = remotes[-1]
+        for name, source in sources.items():
+            if not isinstance(source, str):
+                sides[name] = Local(name, source)
         at_once([remote.begin for remote in remotes])
-        yield remotes[0], remotes[1]
+        yield sides["original"], sides["port"]
     finally:
         for remote in remotes:
             remote.process.kill()
@@ -128,6 +136,41 @@ def both(factories: Mapping[str, str], pythons: Mapping[str, str], folder: Path)
             for stream in (remote.process.stdin, remote.process.stdout):
                 if stream is not None:
                     stream.close()
+
+
+class Local:
+    """A side in this process.
+
+    Args:
+        name: "original" or "port".
+        source: A model, which is copied, or a function without arguments that gives one.
+
+    Raises:
+        ParityError: where it gives none, or JAX was imported without float64.
+    """
+
+    def __init__(self, name: str, source: Any) -> None:
+        self.name = name
+        self.side = open_model(lambda: load.copy_or_build(source, name))
+        if self.side.framework.NAME == "flax":
+            _check_x64(name)
+        versions = {**self.side.framework.versions(), "python": sys.version.split()[0]}
+        self.facts: dict[str, Any] = {**self.side.describe(), "versions": versions}
+
+    def ask(self, method: str, **arguments: Any) -> tuple[Arrays, dict[str, Any]]:
+        """What the side's method of that name gives."""
+        found = getattr(self.side, method)(**arguments)
+        return found if isinstance(found, tuple) else (found or {}, {})
+
+
+def _check_x64(name: str) -> None:
+    import jax
+
+    if not jax.config.jax_enable_x64:
+        raise ParityError(
+            f"{name}: JAX computes in float32 alone here; set JAX_ENABLE_X64=1 before it is imported,"
+            " or give FILE.py:FACTORY, which runs in a process of its own"
+        )
 
 
 def at_once(tasks: list[Any]) -> list[Any]:

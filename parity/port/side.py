@@ -114,7 +114,7 @@ class Side:
         Returns:
             Arrays under "value|NAME", "gradient|NAME", "parameter|KEY" and "buffer|KEY", see `taps`; and the calls.
         """
-        self._reset(dtype, train)
+        self.begin(dtype, train)
         record = Record(self.tools)
         names = [f"|0|in|{i}" for i in range(len(inputs))]
         leaves = {name: _cast(array, dtype) for name, array in zip(names, inputs, strict=True)}
@@ -162,7 +162,7 @@ class Side:
         Returns:
             As `run`, the values being what came, the gradients those of `given`.
         """
-        self._reset(dtype, train)
+        self.begin(dtype, train)
         taps = Feed(self.tools)
 
         def function(model: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,7 +194,9 @@ class Side:
     def search(self, target: str, given: Arrays, come: Arrays, *, inputs: int, train: bool,
                hints: Mapping[str, Any]) -> tuple[Arrays, dict[str, Any]]:  # fmt: skip
         """The known differences that, applied to one call of a layer, give what the other side's gave: see `causes`."""
-        return {}, {}
+        from . import causes
+
+        return {}, causes.search(self, target, given, come, inputs, train, hints)
 
     def round_settings(self) -> None:
         """Give each norm the epsilon and momentum nearest in float32: Paddle's kernels keep no more of them."""
@@ -204,7 +206,8 @@ class Side:
                 if isinstance(value, float):
                     vars(layer)[key] = float(np.float32(value))
 
-    def _reset(self, dtype: str, train: bool) -> None:
+    def begin(self, dtype: str, train: bool) -> None:
+        """Make the model ready for a pass: its weights, precision and mode."""
         self.tools.set_dtype(self.model, dtype)
         self.slots = arrays.slots(self.framework, self.model, self.aliases)
         arrays.write(self.framework, self.slots, self.weights, dtype)

@@ -106,16 +106,12 @@ class Feed(Taps):
     come: dict[str, Any] = field(default_factory=dict)
 
     def enter(self, name: str, tensor: Any) -> Any:
-        if name not in self.given:
-            return tensor
         self.come[name] = tensor
-        return self.tools.fresh(self.given[name])
+        return self.tools.fresh(self.given[name]) if name in self.given else tensor
 
     def leave(self, name: str, tensor: Any) -> Any:
-        if name not in self.given:
-            return tensor
         self.come[name] = tensor
-        return self.tools.fresh(self.given[name])
+        return self.tools.fresh(self.given[name]) if name in self.given else tensor
 
 
 def calling_line() -> tuple[str, int]:
