@@ -88,7 +88,7 @@ def mean_hw(x: Array) -> Array:
 
 @jax.custom_jvp
 def max_hw(x: Array) -> Array:
-    """The maximum over the map, (n, h, w, c) to (n, 1, 1, c): NaN if there is one.
+    """The maximum over the map, (n, h, w, c) to (n, 1, 1, c), NaN if there is one.
 
     The gradient goes to the first of several equal places, row by row, whose index is kept from the forward pass.
     """
@@ -108,7 +108,7 @@ def _max_hw_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, A
 
 @jax.custom_jvp
 def max_c(x: Array) -> Array:
-    """The maximum across the channels, (n, h, w, c) to (n, h, w, 1): NaN if there is one.
+    """The maximum across the channels, (n, h, w, c) to (n, h, w, 1), NaN if there is one.
 
     The gradient goes to the first of several equal channels, whose index is kept from the forward pass.
     """
@@ -156,3 +156,39 @@ def apply_gate(x: Array, kind: str, slope: float) -> Array:
     y = slope * x + 0.5
     # jnp.clip halves the derivative at 0 and 1.
     return jnp.where(y < 0, 0, jnp.where(y > 1, 1, y))
+
+
+def children(module: nnx.Module) -> list[tuple[str | int, nnx.Module]]:
+    """The modules that this one holds itself, by name, or by number in a list."""
+    held = enumerate(module) if isinstance(module, nnx.List) else vars(module).items()
+    return [(name, child) for name, child in held if isinstance(child, nnx.Module)]
+
+
+def place(module: nnx.Module, name: str | int, child: nnx.Module) -> None:
+    """Put the child where the module holds that name or number."""
+    if isinstance(module, nnx.List):
+        module[name] = child
+    else:
+        setattr(module, str(name), child)
+
+
+def fold_norm(conv: nnx.Conv, norm: BatchNorm) -> None:
+    """Put an eval-mode batch norm into the convolution in front of it."""
+    scale = norm.scale[...] / jnp.sqrt(norm.var[...] + norm.epsilon)
+    bias = norm.bias[...] - norm.mean[...] * scale
+    bias = bias if conv.bias is None else bias + conv.bias[...] * scale
+    conv.kernel = nnx.Param(conv.kernel[...] * scale)
+    conv.bias = nnx.Param(bias)
+    conv.use_bias = True
+
+
+def split_conv(conv: nnx.Conv, count: int) -> list[nnx.Conv]:
+    """The convolutions of `count` equal parts of the input's channels, whose sum is `conv`; the last has its bias."""
+    parts = []
+    for i, weight in enumerate(jnp.split(conv.kernel[...], count, 2), 1):
+        part = conv2d(weight.shape[2], weight.shape[3], 1, bias=i == count, rngs=nnx.Rngs(0))
+        part.kernel = nnx.Param(weight)
+        if i == count:
+            part.bias = conv.bias
+        parts.append(part)
+    return parts

@@ -2,6 +2,7 @@
 
 from .aspp import ASPP
 from .cbam import CBAM, ChannelAttention, SpatialAttention
+from .fold import fold
 from .se import SE
 from .se_aspp import SE_ASPP
 from .se_resnet import BasicBlock, Bottleneck, SEResNet
@@ -16,4 +17,5 @@ __all__ = [
     "ChannelAttention",
     "SEResNet",
     "SpatialAttention",
+    "fold",
 ]

@@ -107,7 +107,7 @@ def mean_hw(x: Tensor) -> Tensor:
 
 
 def max_hw(x: Tensor) -> Tensor:
-    """The maximum over the map, (n, c, h, w) to (n, c, 1, 1): NaN if there is one.
+    """The maximum over the map, (n, c, h, w) to (n, c, 1, 1), NaN if there is one.
 
     The gradient goes to the first of several equal places, row by row, whose index is kept from the forward pass.
     """
@@ -120,7 +120,7 @@ def max_hw(x: Tensor) -> Tensor:
 
 
 def max_c(x: Tensor) -> Tensor:
-    """The maximum across the channels, (n, c, h, w) to (n, 1, h, w): NaN if there is one.
+    """The maximum across the channels, (n, c, h, w) to (n, 1, h, w), NaN if there is one.
 
     The gradient goes to the first of several equal channels, whose index is kept from the forward pass.
     """
@@ -147,3 +147,41 @@ def apply_gate(x: Tensor, kind: str, slope: float) -> Tensor:
     if kind == "sigmoid":
         return F.sigmoid(x)
     return (slope * x + 0.5).clip(0, 1)
+
+
+def children(module: nn.Layer) -> list[tuple[str | int, nn.Layer]]:
+    """The modules that this one holds itself, by name, or by number in a list."""
+    return list(module.named_children())
+
+
+def place(module: nn.Layer, name: str | int, child: nn.Layer) -> None:
+    """Put the child where the module holds that name or number."""
+    setattr(module, str(name), child)
+
+
+def fold_norm(conv: nn.Conv2D, norm: BatchNorm) -> None:
+    """Put an eval-mode batch norm into the convolution in front of it."""
+    scale = norm.weight / paddle.sqrt(norm._variance + paddle.full([], EPSILON, norm._variance.dtype))
+    bias = norm.bias - norm._mean * scale
+    bias = bias if conv.bias is None else bias + conv.bias * scale
+    conv.weight = as_parameter(conv.weight * scale[:, None, None, None])
+    conv.bias = as_parameter(bias)
+
+
+def as_parameter(x: Tensor) -> Tensor:
+    """A parameter of x's values."""
+    parameter = paddle.create_parameter(x.shape, x.dtype)
+    paddle.assign(x.detach(), parameter)
+    return parameter
+
+
+def split_conv(conv: nn.Conv2D, count: int) -> list[nn.Conv2D]:
+    """The convolutions of `count` equal parts of the input's channels, whose sum is `conv`; the last has its bias."""
+    parts = []
+    for i, weight in enumerate(conv.weight.detach().chunk(count, 1), 1):
+        part = conv2d(weight.shape[1], weight.shape[0], 1, bias=i == count)
+        part.weight = as_parameter(weight)
+        if i == count:
+            part.bias = conv.bias
+        parts.append(part)
+    return parts

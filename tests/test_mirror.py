@@ -45,6 +45,7 @@ def test_the_layers_have_the_same_names_and_arguments(one, other):
             "normalise_and_track",
             "kernel_gives_unbiased_variance",
             "derivative_wanted",
+            "as_parameter",
             "_jvp",
             "_at",
             "_first_by_columns",

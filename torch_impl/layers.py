@@ -74,7 +74,7 @@ def mean_hw(x: Tensor) -> Tensor:
 
 
 def max_hw(x: Tensor) -> Tensor:
-    """The maximum over the map, (n, c, h, w) to (n, c, 1, 1): NaN if there is one.
+    """The maximum over the map, (n, c, h, w) to (n, c, 1, 1), NaN if there is one.
 
     The gradient goes to the first of several equal places, row by row, whose index is kept from the forward pass.
     """
@@ -87,7 +87,7 @@ def max_hw(x: Tensor) -> Tensor:
 
 
 def max_c(x: Tensor) -> Tensor:
-    """The maximum across the channels, (n, c, h, w) to (n, 1, h, w): NaN if there is one.
+    """The maximum across the channels, (n, c, h, w) to (n, 1, h, w), NaN if there is one.
 
     The gradient goes to the first of several equal channels, whose index is kept from the forward pass.
     """
@@ -117,3 +117,34 @@ def apply_gate(x: Tensor, kind: str, slope: float) -> Tensor:
     if kind == "sigmoid":
         return F.sigmoid(x)
     return (slope * x + 0.5).clamp(0, 1)
+
+
+def children(module: nn.Module) -> list[tuple[str | int, nn.Module]]:
+    """The modules that this one holds itself, by name, or by number in a list."""
+    return list(module.named_children())
+
+
+def place(module: nn.Module, name: str | int, child: nn.Module) -> None:
+    """Put the child where the module holds that name or number."""
+    setattr(module, str(name), child)
+
+
+def fold_norm(conv: nn.Conv2d, norm: BatchNorm) -> None:
+    """Put an eval-mode batch norm into the convolution in front of it."""
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    bias = norm.bias - norm.running_mean * scale
+    bias = bias if conv.bias is None else bias + conv.bias * scale
+    conv.weight = nn.Parameter((conv.weight * scale[:, None, None, None]).detach())
+    conv.bias = nn.Parameter(bias.detach())
+
+
+def split_conv(conv: nn.Conv2d, count: int) -> list[nn.Conv2d]:
+    """The convolutions of `count` equal parts of the input's channels, whose sum is `conv`; the last has its bias."""
+    parts = []
+    for i, weight in enumerate(conv.weight.detach().chunk(count, 1), 1):
+        part = conv2d(weight.shape[1], weight.shape[0], 1, bias=i == count)
+        part.weight = nn.Parameter(weight.clone())
+        if i == count:
+            part.bias = conv.bias
+        parts.append(part)
+    return parts

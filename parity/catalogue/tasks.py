@@ -18,6 +18,7 @@ FORMS = {
     "channels-last": ("torch",),
     "paddle.jit.to_static": ("paddle",),
     "nnx.jit": ("flax",),
+    "folded": ("torch", "paddle", "flax"),
 }
 COMPILED = (
     "SE/default",
@@ -75,9 +76,9 @@ def list_tasks(
 
 def is_formed(case: Case, check: str, mode: str, form: str) -> bool:
     """Whether a form has this to show; what takes long to compile runs on one case of each module."""
-    if form == "torch.export" and (check, mode) != ("forward", "eval"):
-        return False  # an exported program is for inference
-    return form in ("eager", "channels-last") or case.name in COMPILED
+    if form in ("torch.export", "folded") and (check, mode) != ("forward", "eval"):
+        return False  # an exported program and a folded module are for inference
+    return form in ("eager", "channels-last", "folded") or case.name in COMPILED
 
 
 def is_trained(case: Case) -> bool:

@@ -20,6 +20,9 @@ def export(
     ] = None,
     dialect: Annotated[str | None, typer.Option(help="Whose names are there, as in `parity convert`.")] = None,
     shape: Annotated[str, typer.Option(help="An input's n,c,h,w to trace with; n, h and w stay free.")] = "1,3,224,224",
+    fold: Annotated[
+        bool, typer.Option("--fold", help="Put batch norms into convolutions, sum ASPP's projection over its branches.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write weights of any framework as an ONNX graph.
@@ -27,6 +30,7 @@ def export(
     \b
     parity export resnet50.pth resnet50.onnx
     parity export cbam.pdparams cbam.onnx --module 'CBAM(64)' --shape 1,64,56,56
+    parity export head.safetensors head.onnx --fold --module 'SE_ASPP(256, 256)' --shape 1,256,33,33
     """
     if not frameworks.installed("onnx"):
         raise ParityError("onnx is not installed; `pip install 'attention-parity[onnx]'` adds it")
@@ -36,7 +40,7 @@ def export(
     atomic.check_target(graph, force=force)
     arrays = load(weights, dialect=dialect).weights
     try:
-        content = weights_to_onnx(arrays, module or identify(arrays).call, sides)
+        content = weights_to_onnx(arrays, module or identify(arrays).call, sides, fold=fold)
     except (TypeError, ValueError) as error:
         raise ParityError(str(error)) from error
     atomic.write_bytes(graph, content, force=force)

@@ -105,6 +105,7 @@ def _count(event: str, _seconds: float, **_: Any) -> None:
 def forward(model: nnx.Module, x: np.ndarray, *, train: bool, form: str = "eager") -> np.ndarray:
     """The model's output for `x` (n, c, h, w); in train mode its running values move."""
     model.train() if train else model.eval()
+    model = flax_impl.fold(model) if form == "folded" else model
     call = nnx.jit(lambda model, x: model(x)) if form == "nnx.jit" else type(model).__call__
     y = call(model, jnp.asarray(relayout(x, "nchw", "nhwc")))
     return relayout(to_numpy(y), "nhwc", "nchw") if y.ndim == 4 else to_numpy(y)

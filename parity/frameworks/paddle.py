@@ -65,6 +65,8 @@ def from_numpy(array: np.ndarray, **options: Any) -> Tensor:
 
 def formed(model: nn.Layer, form: str) -> Callable[[Tensor], Tensor]:
     """The model as `form` executes it."""
+    if form == "folded":
+        return paddle_impl.fold(model)
     return paddle.jit.to_static(model.forward, full_graph=True) if form == "paddle.jit.to_static" else model
 
 

@@ -77,6 +77,8 @@ def formed(model: nn.Module, x: Tensor, form: str) -> tuple[Callable[[Tensor], T
         return torch.compile(model, dynamic=False), x
     if form == "torch.export":
         return torch.export.export(model, (x,)).module(), x
+    if form == "folded":
+        return torch_impl.fold(model), x
     if form == "channels-last":
         return model.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
     return model, x

@@ -10,24 +10,27 @@ from ..errors import ParityError
 from ..frameworks.onnx_graph import to_onnx
 
 
-def weights_to_onnx(weights: Mapping[str, np.ndarray], call: str, shape: Sequence[int]) -> bytes:
+def weights_to_onnx(weights: Mapping[str, np.ndarray], call: str, shape: Sequence[int], *, fold: bool = False) -> bytes:
     """Canonical weights, from whichever framework, as the ONNX graph of the module that `call` makes.
 
     Args:
         weights: as `get_weights` gives them.
         call: the module as one writes it, `SEResNet(18, num_classes=10)`; its arguments are literals.
         shape: an input's (n, c, h, w).
+        fold: Whether batch norms become part of the convolutions, and ASPP's projection a sum over its branches.
 
     Raises:
         ParityError: for a call that is no module's, and for weights that do not fit.
         ValueError: for arguments out of range.
     """
+    import torch_impl
+
     from ..frameworks import torch
     from .models import set_weights
 
     model = torch.build(*parse_call(call))
     set_weights(model, {key: array.astype(np.float32) for key, array in weights.items()})
-    return to_onnx(model, shape)
+    return to_onnx(torch_impl.fold(model) if fold else model, shape)
 
 
 def parse_call(call: str) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
