@@ -31,10 +31,13 @@ import sys
 sys.modules.update(dict.fromkeys({others}))
 import copied
 {"from flax import nnx" if package == "flax_impl" else ""}
-for name in copied.__all__:
+for name in sorted(copied.__all__):  # fold last, which takes the last module
     pairs = dict.fromkeys(("ASPP", "SE_ASPP", "BasicBlock", "Bottleneck"), (32, 16))
     args = {{"SpatialAttention": (), "SEResNet": (18,), **pairs}}.get(name, (32,))
-    getattr(copied, name)(*args{", rngs=nnx.Rngs(0)" if package == "flax_impl" else ""})
+    if name == "fold":
+        copied.fold(model)
+    else:
+        model = getattr(copied, name)(*args{", rngs=nnx.Rngs(0)" if package == "flax_impl" else ""})
 print(sorted(name for name in {others} if sys.modules.get(name) is not None))
 """
     done = run(code, tmp_path)
