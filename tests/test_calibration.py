@@ -50,6 +50,11 @@ def test_a_picture_holds_no_error_at_all_and_one_that_has_no_number(tmp_path):
     ("options", "code", "words"),
     [
         ("torch,paddle --dtype bfloat16", 0, "left out, because they cannot compute forward in bfloat16: paddle"),
+        (
+            "torch --dtype float16",
+            0,
+            "a right port fails one check with probability 0 (95% interval 0 to 0.95), a run of",
+        ),
         ("onnx --check gradients", 2, "onnx cannot compute gradients in float32: nothing to measure"),
         ("paddle --dtype float64", 2, "--dtype must be one of float32, bfloat16, float16, got 'float64'"),
     ],

@@ -1,6 +1,7 @@
 """`parity calibrate`."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,8 @@ from ..catalogue import cases as catalogue
 from ..catalogue.inputs import default_image, read_image
 from ..catalogue.tasks import CHECKS, COMPILED, DTYPES
 from ..runs.calibration import Sample, calibrate, draw_picture, picture_format
+from ..runs.false_alarms import describe
+from ..runs.run import plan_all
 from ..verdict.judge import NOISE_LIMIT
 from .options import Frameworks, check_report, choose, choose_frameworks, split
 from .terminal import cases_bar, console
@@ -35,6 +38,8 @@ def run(
     """Measure where the limit lies: honest code, and mistakes.
 
     Many seeds in one precision, of the true code and of the mistakes that only this precision shows.
+
+    The last line says what that means for a right port: how often one check fails it, and how often a whole run does.
 
     Exit code 0: the true code is within the limit every time, and each slip beyond it but for a fiftieth of the seeds;
     1: not so; 2: it could not run.
@@ -82,8 +87,15 @@ def run(
     screen.print(words, soft_wrap=True)
     for alarm in alarms:
         screen.print(f"{alarm.case}, seed {alarm.seed}, {alarm.framework}: {alarm.why}", style="red", soft_wrap=True)
+    screen.print(describe(len(alarms), len(honest), _checks_of_a_run(present)), soft_wrap=True)
     wrong = alarms or any(count > MISSES * planted[name] for name, count in missed.items())
     raise typer.Exit(1 if wrong else 0)
+
+
+def _checks_of_a_run(frameworks: Sequence[str]) -> int:
+    """How many checks `parity run` makes of these frameworks where no other option is given."""
+    planned = plan_all(catalogue.select([]), frameworks, CHECKS[:1], DTYPES[:2], ["eager"])
+    return sum(len(item.tasks) for items in planned.values() for item in items)
 
 
 def _table(samples: list[Sample]) -> Table:
