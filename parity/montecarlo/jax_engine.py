@@ -157,8 +157,8 @@ class Errors:
             return self.each(y.real, scale) + 1j * self.each(y.imag, scale)
         if y.dtype != np.float64:
             return y
-        error = self.next_pool().stretch(y.shape, normal=False)
-        return y * (1 + scale * self.unit_roundoff * error.astype(y.dtype))
+        error = self.next_pool().stretch(y.shape, normal=False).astype(y.dtype)
+        return y + rules.largest_error(self.library, y, self.unit_roundoff) * (scale * error)
 
     def off(self, y: Any, variance: Any) -> Any:
         """Values with normal errors of that variance."""
@@ -307,9 +307,9 @@ def _running(eqn: JaxprEqn, run: Run, errors: Errors, operands: list[Any]) -> An
     (y,) = run(*operands)
     if eqn.primitive.name == "cumsum":
         return y + run(errors.each(y) - y)[0]
-    ones = errors.xp.ones_like(y)
+    uniform = errors.next_pool().stretch(y.shape, normal=False).astype(y.dtype)
     along = {"axis": eqn.params["axis"], "reverse": eqn.params["reverse"]}
-    return y * (1 + lax.cumsum(errors.each(ones) - 1, **along))
+    return y * (1 + errors.unit_roundoff * lax.cumsum(uniform, **along))
 
 
 def _power(eqn: JaxprEqn, run: Run, errors: Errors, operands: list[Any]) -> Any:

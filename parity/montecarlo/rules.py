@@ -25,13 +25,16 @@ BLOCK = 512
 # their common errors leave this share of what they were if all of them had one exponent.
 SAME_EXPONENT = 1 / 5
 
+# A result errs by no more than so many times its distance to the nearest number that the format holds.
+NEAR = 4
+
 # A block's partial sums are looked at this often, and of a long sum so many blocks.
 PARTS = 16
 BLOCKS = 16
 
 # How many values of a sum are compared with each other, and of all sums of an operation how many pairs.
 SAMPLE = 128
-PAIRS = 2**24
+PAIRS = 2**20
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,18 @@ class Library:
     where: Callable[[Any, Any, Any], Any]
     maximum: Callable[[Any, Any], Any]
     floor: Callable[[Any], Any]
+
+
+def largest_error(library: Library, y: Any, unit: float) -> Any:
+    """The most that an operation of result y (float64), one rounding, errs: u * |y|, less where y is nearly held.
+
+    A result that the format holds, as small integers, halves, copies and saturated gates are, makes no error. The
+    distance to what the format holds is Dekker's, by splitting; huge values have none and err in full.
+    """
+    split = y * (2.0**53 * unit + 1)
+    distance = abs(split - (split - y) - y)
+    most = abs(y) * unit
+    return library.where(distance * NEAR < most, distance * NEAR, most)
 
 
 def variance_of_products(terms: int) -> float:
@@ -113,6 +128,11 @@ def variance_of_scattered(library: Library, total: Any, squares: Any, count: Any
     return library.where(count > 1, unit**2 / 3 * size * terms, 0.0)
 
 
+def variance_of_positions(squares: Any, weight: Any, side: int, unit: float) -> Any:
+    """The variance of the errors that rounded positions in a map of that side make in what is resized."""
+    return (unit * side) ** 2 / 3 * squares * weight
+
+
 def variance_of_average(library: Library, mean: Any, squares: Any, weight: Any, terms: float, unit: float) -> Any:
     """The variance of the errors of a linear form of some terms with positive weights, as a pool or a resize is.
 
@@ -156,6 +176,11 @@ TORCH_EXACT = _names(
     copysign cummax cummin equal floor fmax fmin fmod frexp hardtanh hardtanh_backward heaviside kthvalue ldexp max
     max_pool2d_with_indices max_pool3d_with_indices max_unpool2d max_unpool3d maximum median min minimum mode
     nan_to_num nanmedian neg nextafter relu remainder round sgn sign sort threshold threshold_backward topk trunc
+    """,
+    # What answers yes or no.
+    """
+    all any count_nonzero eq ge gt isclose isfinite isinf isnan isneginf isposinf le logical_and logical_not logical_or
+    logical_xor lt ne searchsorted signbit
     """,
     # What begins with nothing, or draws random numbers.
     """
@@ -219,6 +244,10 @@ JAX_EXACT = _names(
     bitcast_convert_type broadcast_in_dim concatenate convert_element_type copy copy_p device_put dynamic_slice
     dynamic_update_slice expand_dims gather iota optimization_barrier pad reshape rev scatter select_n slice split
     squeeze transpose
+    """,
+    # What begins with nothing.
+    """
+    after_all create_token empty empty2
     """,
     # What picks one of its operands, or holds exactly.
     """

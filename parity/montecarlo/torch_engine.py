@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from math import prod, sqrt
+from math import log2, prod, sqrt
 from typing import Any
 
 import torch
@@ -110,8 +110,10 @@ class MonteCarlo(TorchDispatchMode):
             y = func.decompose(*args, **kwargs)
         if y is not NotImplemented:
             return y
-        self.unknown.add(str(func.overloadpacket))
-        return _map(lambda y: self.each(y.clone()), func(*args, **kwargs))
+        y = func(*args, **kwargs)
+        if _is_double((y,), {}):
+            self.unknown.add(str(func.overloadpacket))
+        return _map(lambda y: self.each(y.clone()), y)
 
     def _again(self) -> ExitStack:
         """This mode, below autograd."""
@@ -131,9 +133,12 @@ class MonteCarlo(TorchDispatchMode):
         if y.is_complex():
             self.each(torch.view_as_real(y), scale)
         elif y.dtype == torch.float64:
-            u = scale * self.unit_roundoff
-            y *= 1 + torch.empty(y.shape, device=y.device).uniform_(-u, u, generator=self._generator(y)).double()
+            y += rules.largest_error(LIBRARY, y, self.unit_roundoff) * self.uniform(y, scale)
         return y
+
+    def uniform(self, y: Tensor, most: float) -> Tensor:
+        """As many random numbers in [-most, most], of which float32 draws enough."""
+        return torch.empty(y.shape, device=y.device).uniform_(-most, most, generator=self._generator(y)).double()
 
     def off(self, y: Tensor, variance: Tensor) -> Tensor:
         """Values with normal errors of that variance, put into y itself."""
@@ -181,10 +186,10 @@ class MonteCarlo(TorchDispatchMode):
         axis = args[1] if len(args) > 1 else kwargs["dim"]
         if y.dtype != torch.float64 or not y.ndim:
             return y
-        product = func.overloadpacket is torch.ops.aten.cumprod
-        errors = self.each(torch.ones_like(y) if product else y.clone()) - (1 if product else y)
-        errors = errors.cumsum(axis)
-        return y + (y * errors if product else errors)
+        errors = self.uniform(y, self.unit_roundoff)
+        if func.overloadpacket is torch.ops.aten.cumprod:
+            return y * (1 + errors.cumsum(axis))
+        return y + (y * errors).cumsum(axis)
 
     def power(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A product of many factors."""
@@ -255,6 +260,10 @@ class MonteCarlo(TorchDispatchMode):
         y, squares, weight = (func(values, *rest, **kwargs) for values in (x, x**2, torch.ones_like(x)))
         terms = max(1.0, x.numel() / y.numel())
         variance = rules.variance_of_average(LIBRARY, y, squares, weight, terms, self.accumulator)
+        side, other = max(x.shape[2:]), max(y.shape[2:])
+        # Where one side is the other times a power of two the positions are exact.
+        if "upsample" in _base(func) and not log2(side / other).is_integer():
+            variance += rules.variance_of_positions(squares.abs(), weight.abs(), max(side, other), self.unit_roundoff)
         return self.each(self.off(y, variance))
 
 
@@ -307,6 +316,7 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     torch.ops.aten.sigmoid.default: _sigmoid,
     torch.ops.aten.var_mean.correction: _variance,
     torch.ops.aten.var.correction: lambda *args, **kwargs: _variance(*args, **kwargs)[0],
+    torch.ops.prims.var.default: lambda x, axes, correction=1, **_: _variance(x, axes, correction=correction)[0],
 }
 
 
