@@ -14,6 +14,8 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 
 ZEROS = 0.1
+# What is as much as this tells a ReLU from one that is cut at 6.
+BUSY = 7.0
 # Its exponential overflows in every precision.
 HUGE = 800.0
 
@@ -32,6 +34,8 @@ def adapt(weights: Arrays, slope: float, rng: np.random.Generator) -> Arrays:
     for key in weights:
         if key.endswith("fc1.weight"):
             _silence(weights, key.removesuffix("weight"), 0)
+            if (bias := weights.get(key.replace("weight", "bias"))) is not None:
+                bias[1] = BUSY
         elif key.endswith("fc2.weight"):
             _train_gate(weights, key.removesuffix("weight"), 0.5 / slope)
     return {key: array.astype(np.float32) for key, array in weights.items()}
@@ -68,6 +72,7 @@ def _train_norm(weights: Arrays, conv: str, norm: str, rng: np.random.Generator)
     scale[:4] = (3e-3, 1, 1e-4, 1e2)[:count]  # variances of 1e-5, as large as epsilon, 1e-8 and 1e4
     gamma *= rng.choice([-1, 1, 2], count)
     gamma[0] = -abs(gamma[0])
+    gamma[3:4] = 4
     for leaf in ("weight", "bias"):
         if (key := f"{conv}{leaf}") in weights:
             weights[key] *= scale.reshape(-1, *(1,) * (weights[key].ndim - 1))
@@ -81,12 +86,14 @@ def _train_norm(weights: Arrays, conv: str, norm: str, rng: np.random.Generator)
         mean[4] = var[4] = 0
     if count > 3:  # the last ones are one constant: a maximum over places or channels is a tie
         gamma[-2 if count > 7 else -1 :] = 0
-        beta[-2 if count > 7 else -1 :] = 3
+        beta[-2 if count > 7 else -1 :] = BUSY
 
 
 def _train_gate(weights: Arrays, layer: str, end: float) -> None:
     """Set the gates of some channels to 0, 0.5 and 1, and a hard sigmoid's to its ends."""
     rows, bias = weights[f"{layer}weight"], weights.get(f"{layer}bias")
+    if bias is not None:
+        rows[:, 1] /= BUSY
     count = len(rows)
     if bias is None:
         rows[:2] *= 1000

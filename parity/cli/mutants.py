@@ -1,6 +1,7 @@
 """`parity mutants`."""
 
 import math
+from typing import Annotated
 
 import typer
 from rich import box
@@ -11,6 +12,7 @@ from ..catalogue.inputs import default_image, read_image
 from ..catalogue.mutants import MUTANTS
 from ..errors import ParityError
 from ..frameworks.layout import FRAMEWORKS
+from ..runs.coverage import Coverage, cover, gaps
 from ..runs.mutation_test import Hunt, hunt
 from .options import Frameworks, choose_frameworks, split
 from .terminal import cases_bar, console
@@ -18,6 +20,9 @@ from .terminal import cases_bar, console
 
 def mutants(
     framework: Frameworks = None,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Show which sides of each branch the cases reach; plant nothing.")
+    ] = False,
 ) -> None:
     """Plant mistakes in the implementations and see each caught.
 
@@ -26,7 +31,10 @@ def mutants(
     \b
     parity mutants
     parity mutants --framework torch
+    parity mutants --coverage
     """
+    if coverage:
+        raise typer.Exit(_show_coverage(cover(read_image(default_image()))))
     # ONNX Runtime runs what torch_impl exports: it has no code of its own to plant a slip in.
     present = [name for name in choose_frameworks(split(framework))[0] if name in FRAMEWORKS]
     if not present:
@@ -49,6 +57,23 @@ def mutants(
         soft_wrap=True,
     )
     raise typer.Exit(0 if all(one.right for one in found) else 1)
+
+
+def _show_coverage(found: Coverage) -> int:
+    """Print how many cases reach each side of each branch; 1 where one is reached by none."""
+    caption = "how many cases reach each side of a branch, or have each value of an option"
+    table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
+    for column in ("module", "branch", "sides"):
+        table.add_column(column, no_wrap=column != "sides")
+    for (module, branch), sides in found.items():
+        words = [Text(f"{side}: {count}", "" if count else "bold red") for side, count in sides.items()]
+        table.add_row(module, branch, Text(", ").join(words))
+    screen, missing = console(), gaps(found)
+    screen.print(table)
+    for gap in missing:
+        screen.print(Text(f"no case reaches {gap}", "bold red"))
+    screen.print(f"{sum(map(len, found.values()))} sides of {len(found)} branches, {len(missing)} without a case")
+    return 1 if missing else 0
 
 
 def _table(planted: list[Hunt]) -> Table:
