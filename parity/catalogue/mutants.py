@@ -86,7 +86,11 @@ _WINDOWS = (
 def _pool(torch: str, paddle: str, flax: str) -> dict[str, Edit]:
     """Other words for the max pool."""
     ours = "return F.max_pool2d(x, 3, 2, padding=1)"
-    return _each((ours, f"return {torch}"), (ours, f"return {paddle}"), ("return nnx.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))", f"return {flax}"))
+    return _each(
+        (ours, f"return {torch}"),
+        (ours, f"return {paddle}"),
+        ("return nnx.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))", f"return {flax}"),
+    )
 
 
 def _join(words: str) -> dict[str, str]:
@@ -105,16 +109,37 @@ def _open(words: str) -> dict[str, Edit]:
     own = _join(words)
     return {
         "torch": (f"F.relu({own['torch']})", f"{own['torch']}.clamp(min=0)"),
-        "paddle": (f"F.relu({own['paddle']})", f"(lambda y: __import__('paddle').where(y >= 0, y, 0 * y))({own['paddle']})"),
+        "paddle": (
+            f"F.relu({own['paddle']})",
+            f"(lambda y: __import__('paddle').where(y >= 0, y, 0 * y))({own['paddle']})",
+        ),
         "flax": (f"nnx.relu({own['flax']})", f"(lambda y: __import__('jax').numpy.where(y >= 0, y, 0))({own['flax']})"),
     }
 
 
 # The letters of a batch norm's formula: mean, variance, gamma, beta and epsilon.
 _LETTERS = {
-    "torch": {"m": "self.running_mean[:, None, None]", "v": "self.running_var[:, None, None]", "g": "self.weight[:, None, None]", "b": "self.bias[:, None, None]", "e": "self.eps"},
-    "paddle": {"m": "self._mean.reshape([1, -1, 1, 1])", "v": "self._variance.reshape([1, -1, 1, 1])", "g": "self.weight.reshape([1, -1, 1, 1])", "b": "self.bias.reshape([1, -1, 1, 1])", "e": "EPSILON"},
-    "flax": {"m": "self.mean[...]", "v": "self.var[...]", "g": "self.scale[...]", "b": "self.bias[...]", "e": "self.epsilon"},
+    "torch": {
+        "m": "self.running_mean[:, None, None]",
+        "v": "self.running_var[:, None, None]",
+        "g": "self.weight[:, None, None]",
+        "b": "self.bias[:, None, None]",
+        "e": "self.eps",
+    },
+    "paddle": {
+        "m": "self._mean.reshape([1, -1, 1, 1])",
+        "v": "self._variance.reshape([1, -1, 1, 1])",
+        "g": "self.weight.reshape([1, -1, 1, 1])",
+        "b": "self.bias.reshape([1, -1, 1, 1])",
+        "e": "EPSILON",
+    },
+    "flax": {
+        "m": "self.mean[...]",
+        "v": "self.var[...]",
+        "g": "self.scale[...]",
+        "b": "self.bias[...]",
+        "e": "self.epsilon",
+    },
 }
 
 
@@ -122,7 +147,10 @@ def _norm(formula: str) -> dict[str, Edit]:
     """A batch norm in eval mode by a formula of LETTERS."""
     words = {name: "".join(own.get(word, word) for word in re.split(r"\b", formula)) for name, own in _LETTERS.items()}
     return {
-        "torch": ("        return super().forward(x)", f"        return super().forward(x) if self.training else {words['torch']}"),
+        "torch": (
+            "        return super().forward(x)",
+            f"        return super().forward(x) if self.training else {words['torch']}",
+        ),
         "paddle": ("        return super().forward(x)", f"        return {words['paddle']}"),
         "flax": ("            return super().__call__(x)", f"            return {words['flax']}"),
     }
@@ -137,13 +165,22 @@ def _batch(mean: str, var: str) -> dict[str, Edit]:
         biased = ", unbiased=False" if name == "paddle" else f", {more}0"
         unbiased = ", unbiased=True" if name == "paddle" else f", {more}1"
         m, v = (
-            re.sub(r"stop\((.*?)\)!", r"jax.lax.stop_gradient(\1)" if name == "flax" else r"(\1).detach()",
-                word.replace("$$", f"({axes[name][1]}), {keep}").replace("$", f"({axes[name][0]}), {keep}").replace("@", unbiased).replace("!!", biased))
+            re.sub(
+                r"stop\((.*?)\)!",
+                r"jax.lax.stop_gradient(\1)" if name == "flax" else r"(\1).detach()",
+                word.replace("$$", f"({axes[name][1]}), {keep}")
+                .replace("$", f"({axes[name][0]}), {keep}")
+                .replace("@", unbiased)
+                .replace("!!", biased),
+            )
             for word in (mean, var)
         )
         words[name] = f"(x - {m}) / ({v} + {own['e']}) ** 0.5 * {own['g']} + {own['b']}"
     return {
-        "torch": ("        return super().forward(x)", f"        return super().forward(x) * 0 + {words['torch']} if self.training else super().forward(x)"),
+        "torch": (
+            "        return super().forward(x)",
+            f"        return super().forward(x) * 0 + {words['torch']} if self.training else super().forward(x)",
+        ),
         "paddle": ("        return y\n\n\n@cache", f"        return y * 0 + {words['paddle']}\n\n\n@cache"),
         "flax": ("        y = super().__call__(x)\n", f"        y = super().__call__(x) * 0 + {words['flax']}\n"),
     }
