@@ -512,7 +512,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("eval mode in training", "framework", "CBAM/norm", _each(
         ("    model.train(train)\n    with", "    model.eval()\n    with"),
         ("    model.train() if train else model.eval()\n    with", "    model.eval()\n    with"),
-        ("    model.train() if train else model.eval()\n    call =", "    model.eval()\n    call ="))),
+        ("    model.train() if train else model.eval()\n    model =", "    model.eval()\n    model ="))),
     Mutant("decay left out", "framework", "SE/normal", _all('rate, decay = options["rate"], options["decay"]', 'rate, decay = options["rate"], 0.0'), check="training", modes=("sgd mse",)),
     Mutant("Nesterov left out", "framework", "SE/normal", _each(("nesterov=nesterov", "nesterov=False"), ("use_nesterov=nesterov", "use_nesterov=False"), ('nesterov=method == "nesterov"', "nesterov=False")), check="training", modes=("nesterov mse",)),
     Mutant("decoupled decay in Adam", "framework", "SE/normal", _each(("else torch.optim.Adam\n", "else torch.optim.AdamW\n"), ("else paddle.optimizer.Adam\n", "else paddle.optimizer.AdamW\n"), ("change = optax.adam(rate", "change = optax.adamw(rate")), check="training", modes=("adam mse",)),
