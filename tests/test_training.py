@@ -9,8 +9,8 @@ from parity import set_weights
 from parity.catalogue.cases import CASES, select
 from parity.catalogue.inputs import default_image, read_image
 from parity.catalogue.mutants import MUTANTS
+from parity.catalogue.recipes import OPTIMIZERS, RECIPES
 from parity.catalogue.tasks import FORMS, Task, list_tasks
-from parity.catalogue.training import OPTIMIZERS, RECIPES, recipes_of
 from parity.catalogue.unsupported import UNSUPPORTED, is_unsupported
 from parity.frameworks import flax
 from parity.frameworks.layout import FRAMEWORKS, convert
@@ -153,11 +153,20 @@ def test_a_block_and_a_network_train_the_same():
 
 
 def test_every_recipe_and_every_light_block_and_network_is_trained():
-    light = [case for case in CASES if case.module in ("BasicBlock", "Bottleneck", "SEResNet") and not case.heavy]
-    assert all(len(recipes_of(case)) == 1 for case in light)
-    assert {recipe for case in light for recipe in recipes_of(case)} == set(RECIPES)
+    modules = ("BasicBlock", "Bottleneck", "SEResNet")
+    light = [case for case in CASES if case.module in modules and not case.heavy and case.weights == "tame"]
+    assert all(len(case.recipes) == 1 for case in light)
+    assert {recipe for case in light for recipe in case.recipes} == set(RECIPES)
     assert {case.kwargs.get("placement", "standard") for case in light} == set(PLACEMENTS)
-    assert not recipes_of(select(["SE/default"])[0])
+    assert {case.module for case in CASES if case.recipes == RECIPES} == {"SE", "CBAM", "ASPP", "SE_ASPP"}
+    assert not any("adam" in recipe for case in light if case.module == "SEResNet" for recipe in case.recipes)
+
+
+def test_a_case_of_each_module_is_compiled():
+    assert {case.module for case in CASES if case.compiled} == {case.module for case in CASES} - {
+        "Bottleneck",
+        "SEResNet",
+    }
 
 
 def test_the_default_and_what_a_form_runs_on():

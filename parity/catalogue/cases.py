@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import ParityError
+from .recipes import RECIPES
 
 INPUTS = {
     "photo": "crops of a photograph, pixel-unshuffled to the channels needed: real edges, repeated values",
@@ -28,7 +29,8 @@ class Case:
 
     `shape` is the input's (n, c, h, w), `gain` multiplies the drawn kernels, and `modes` are those that exist for it:
     train mode is left out where dropout's random masks, or a batch norm over one value, have nothing to compare. A heavy
-    case takes seconds: it runs when it is named, or when all are asked for.
+    case takes seconds: it runs when it is named, or when all are asked for. A compiled one is run in the executions that take
+    long to compile too, and `recipes` are those that it is trained with.
     """
 
     module: str
@@ -42,6 +44,8 @@ class Case:
     gain: float = 1.0
     modes: tuple[str, ...] = ("eval", "train")
     heavy: bool = False
+    compiled: bool = False
+    recipes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -71,8 +75,8 @@ def _network(label: str, depth: int, why: str, kwargs: Mapping[str, Any], **opti
 
 # fmt: off
 CASES: tuple[Case, ...] = (
-    Case("SE", "default", (32,), (3, 32, 9, 7), "as most networks use it"),
-    Case("SE", "normal", (32,), (3, 32, 9, 7), "the same on values without structure", input="normal"),
+    Case("SE", "default", (32,), (3, 32, 9, 7), "as most networks use it", compiled=True),
+    Case("SE", "normal", (32,), (3, 32, 9, 7), "the same on values without structure", input="normal", recipes=RECIPES),
     Case("SE", "hidden", (20,), (3, 20, 5, 6), "a bottleneck no ratio gives", {"hidden": 7}),
     Case("SE", "square", (12,), (3, 12, 5, 6), "square matrices, which pass every shape check transposed", {"hidden": 12}),
     Case("SE", "no-bias", (32,), (3, 32, 9, 7), "no biases, as in many ports", {"reduction": 8, "bias": False}),
@@ -86,7 +90,7 @@ CASES: tuple[Case, ...] = (
     Case("SE", "trained-hard", (24,), (3, 24, 9, 7), "gates exactly at both ends", {"reduction": 4, "gate": "hard_sigmoid"}, "integers", "trained"),
     Case("ChannelAttention", "default", (32,), (3, 32, 9, 7), "mean and maximum through one bottleneck"),
     Case("ChannelAttention", "normal", (32,), (3, 32, 9, 7), "the same on values without structure", input="normal"),
-    Case("ChannelAttention", "bias", (32,), (3, 32, 9, 7), "a bias counted once for each pool", {"reduction": 4, "bias": True}),
+    Case("ChannelAttention", "bias", (32,), (3, 32, 9, 7), "a bias counted once for each pool", {"reduction": 4, "bias": True}, compiled=True),
     Case("ChannelAttention", "hidden", (18,), (2, 18, 5, 6), "a bottleneck no ratio gives", {"hidden": 5}),
     Case("ChannelAttention", "integers", (16,), (2, 16, 6, 5), "a maximum held by many places", input="integers"),
     Case("ChannelAttention", "1x1", (16,), (3, 16, 1, 1), "mean and maximum are the same"),
@@ -96,7 +100,7 @@ CASES: tuple[Case, ...] = (
     Case("SpatialAttention", "3x3", (), (2, 6, 9, 11), "the other size of the paper", {"kernel_size": 3}),
     Case("SpatialAttention", "1x1-kernel", (), (2, 6, 9, 11), "the smallest kernel", {"kernel_size": 1}),
     Case("SpatialAttention", "small-map", (), (2, 6, 3, 5), "a kernel larger than the map"),
-    Case("SpatialAttention", "norm", (), (3, 8, 12, 10), "one channel's batch norm", {"norm": True, "momentum": 0.01}),
+    Case("SpatialAttention", "norm", (), (3, 8, 12, 10), "one channel's batch norm", {"norm": True, "momentum": 0.01}, compiled=True),
     Case("SpatialAttention", "norm-offset", (), (3, 8, 12, 10), "a variance far below the squared mean", {"norm": True}, "offset"),
     Case("SpatialAttention", "norm-constant", (), (2, 6, 9, 11), "variance from the border alone", {"norm": True}, "constant"),
     Case("SpatialAttention", "integers", (), (2, 6, 9, 11), "a maximum held by many channels", input="integers"),
@@ -104,8 +108,8 @@ CASES: tuple[Case, ...] = (
     Case("SpatialAttention", "trained", (), (3, 8, 12, 10), "a negative gamma, a variance as small as epsilon", {"norm": True, "momentum": 0.01}, "integers", "trained"),
     Case("CBAM", "default", (32,), (3, 32, 9, 11), "both attentions, as the seeds have them"),
     Case("CBAM", "normal", (32,), (3, 32, 9, 11), "the same on values without structure", input="normal"),
-    Case("CBAM", "norm", (32,), (3, 32, 9, 11), "as the authors and timm have it", {"reduction": 4, "norm": True, "bias": True, "momentum": 0.01}),
-    Case("CBAM", "options", (18,), (2, 18, 10, 13), "every option away from its default", {"hidden": 5, "bias": True, "kernel_size": 3, "norm": True, "momentum": 0.3}),
+    Case("CBAM", "norm", (32,), (3, 32, 9, 11), "as the authors and timm have it", {"reduction": 4, "norm": True, "bias": True, "momentum": 0.01}, recipes=RECIPES),
+    Case("CBAM", "options", (18,), (2, 18, 10, 13), "every option away from its default", {"hidden": 5, "bias": True, "kernel_size": 3, "norm": True, "momentum": 0.3}, compiled=True),
     Case("CBAM", "integers", (16,), (2, 16, 9, 8), "ties in both pools", input="integers"),
     Case("CBAM", "1x1", (16,), (3, 16, 1, 1), "the kernel's centre tap alone"),
     Case("CBAM", "batch-1", (16,), (1, 16, 9, 8), "one image"),
@@ -113,44 +117,44 @@ CASES: tuple[Case, ...] = (
     Case("ASPP", "default", (4, 8), _WIDE, "the rates of DeepLabv3, every tap in sight", {"dropout": 0.0}),
     Case("ASPP", "normal", (4, 8), _WIDE, "the same on values without structure", {"dropout": 0.0}, "normal"),
     Case("ASPP", "dropout", (4, 8), (2, 4, 9, 11), "dropout is the identity in eval mode", {"rates": (2,)}, modes=("eval",)),
-    Case("ASPP", "one-rate", (5, 7), (2, 5, 9, 11), "the smallest pyramid", {"rates": (3,), "dropout": 0.0}),
+    Case("ASPP", "one-rate", (5, 7), (2, 5, 9, 11), "the smallest pyramid", {"rates": (3,), "dropout": 0.0}, compiled=True),
     Case("ASPP", "four-rates", (5, 7), (2, 5, 21, 19), "more branches, a bias each", {"rates": (1, 2, 4, 8), "bias": True, "dropout": 0.0}),
     Case("ASPP", "momentum", (5, 7), (2, 5, 9, 11), "running values that move far", {"rates": (2, 3), "dropout": 0.0, "momentum": 0.75}),
     Case("ASPP", "small-map", (4, 8), (2, 4, 7, 5), "rates beyond the map: centre taps alone", {"dropout": 0.0}),
     Case("ASPP", "1x1", (4, 8), (3, 4, 1, 1), "every branch sees one place", {"dropout": 0.0}),
     Case("ASPP", "integers", (4, 8), (2, 4, 9, 11), "ties at the ReLUs", {"rates": (2, 3), "dropout": 0.0}, "integers"),
     Case("ASPP", "offset", (4, 8), (3, 4, 13, 17), "a variance far below the squared mean", {"rates": (2, 5), "dropout": 0.0}, "offset"),
-    Case("ASPP", "training", (4, 6), (5, 4, 9, 8), "small enough to train", {"rates": (2, 3), "dropout": 0.0}, "normal"),
+    Case("ASPP", "training", (4, 6), (5, 4, 9, 8), "small enough to train", {"rates": (2, 3), "dropout": 0.0}, "normal", recipes=RECIPES),
     Case("ASPP", "batch-1", (4, 8), (1, 4, 13, 17), "one image; train mode refuses it", {"rates": (2, 5)}, modes=("eval",)),
     Case("ASPP", "trained", (5, 7), (2, 5, 9, 11), "gammas of every sign, dead channels, tiny and large variances", {"rates": (3,), "dropout": 0.0}, "photo", "trained"),
     Case("SE_ASPP", "default", (4, 8), _WIDE, "the whole head, every tap in sight"),
     Case("SE_ASPP", "normal", (4, 8), _WIDE, "the same on values without structure", input="normal"),
-    Case("SE_ASPP", "options", (5, 6), (2, 5, 13, 17), "every option away from its default", {"rates": (1, 3), "reduction": 4, "bias": False, "momentum": 0.25}),
+    Case("SE_ASPP", "options", (5, 6), (2, 5, 13, 17), "every option away from its default", {"rates": (1, 3), "reduction": 4, "bias": False, "momentum": 0.25}, compiled=True),
     Case("SE_ASPP", "small-map", (4, 8), (2, 4, 7, 5), "rates beyond the map: centre taps alone"),
     Case("SE_ASPP", "integers", (4, 8), (2, 4, 9, 11), "ties at the ReLUs", {"rates": (2, 3)}, "integers"),
     Case("SE_ASPP", "constant", (4, 8), (2, 4, 9, 11), "variance from the border alone", {"rates": (2, 3)}, "constant"),
-    Case("SE_ASPP", "training", (4, 6), (5, 4, 9, 8), "small enough to train, biases in front of batch norms", {"rates": (2, 3)}, "normal"),
+    Case("SE_ASPP", "training", (4, 6), (5, 4, 9, 8), "small enough to train, biases in front of batch norms", {"rates": (2, 3)}, "normal", recipes=RECIPES),
     Case("SE_ASPP", "batch-1", (4, 8), (1, 4, 13, 17), "one image; train mode refuses it", {"rates": (2, 5)}, modes=("eval",)),
     Case("SE_ASPP", "trained", (4, 8), (2, 4, 9, 11), "the same in front of gates that saturate", {"rates": (2, 3)}, "photo", "trained"),
     Case("SE_ASPP", "dropout", (4, 8), (2, 4, 9, 11), "dropout is the identity in eval mode", {"rates": (2, 3), "dropout": 0.5}, modes=("eval",)),
-    Case("BasicBlock", "projection", (6, 8), (2, 6, 9, 8), "a stride and a projecting shortcut", {"stride": 2, "reduction": 4, "min_hidden": 3}),
-    Case("BasicBlock", "identity", (8, 8), (2, 8, 9, 7), "CBAM on a shortcut that projects nothing", {"placement": "identity", "attention": "cbam", "reduction": 4, "momentum": 0.3}),
-    Case("BasicBlock", "cbam", (32, 32), (2, 32, 6, 5), "maxima behind a batch norm, which compiled code may round in two ways", {"attention": "cbam", "reduction": 4}),
-    Case("BasicBlock", "dilated", (8, 8), (2, 8, 9, 7), "the second convolution reaches further", {"dilation": 4, "first_dilation": 2, "placement": "post", "reduction": 4}),
+    Case("BasicBlock", "projection", (6, 8), (2, 6, 9, 8), "a stride and a projecting shortcut", {"stride": 2, "reduction": 4, "min_hidden": 3}, recipes=("adamw cross-entropy",)),
+    Case("BasicBlock", "identity", (8, 8), (2, 8, 9, 7), "CBAM on a shortcut that projects nothing", {"placement": "identity", "attention": "cbam", "reduction": 4, "momentum": 0.3}, recipes=("adamw mse",)),
+    Case("BasicBlock", "cbam", (32, 32), (2, 32, 6, 5), "maxima behind a batch norm, which compiled code may round in two ways", {"attention": "cbam", "reduction": 4}, compiled=True, recipes=("adam cross-entropy",)),
+    Case("BasicBlock", "dilated", (8, 8), (2, 8, 9, 7), "the second convolution reaches further", {"dilation": 4, "first_dilation": 2, "placement": "post", "reduction": 4}, recipes=("adam mse",)),
     Case("BasicBlock", "trained", (32, 32), (2, 32, 6, 5), "constant channels: maxima behind a batch norm tie", {"attention": "cbam", "reduction": 4}, "normal", "trained"),
     Case("BasicBlock", "batch-1", (32, 32), (1, 32, 6, 5), "one image"),
-    Case("Bottleneck", "projection", (6, 4), (2, 6, 9, 8), "a stride in the 3x3, four times the width", {"stride": 2, "reduction": 4}),
-    Case("Bottleneck", "conv", (16, 4), (2, 16, 9, 7), "CBAM between convolution and norm", {"placement": "conv", "attention": "cbam", "reduction": 4}),
-    Case("Bottleneck", "dilated", (16, 4), (2, 16, 9, 7), "a dilated 3x3, SE at the front", {"dilation": 4, "first_dilation": 2, "placement": "pre", "reduction": 16, "min_hidden": 3, "momentum": 0.3}),
+    Case("Bottleneck", "projection", (6, 4), (2, 6, 9, 8), "a stride in the 3x3, four times the width", {"stride": 2, "reduction": 4}, recipes=("nesterov cross-entropy",)),
+    Case("Bottleneck", "conv", (16, 4), (2, 16, 9, 7), "CBAM between convolution and norm", {"placement": "conv", "attention": "cbam", "reduction": 4}, recipes=("nesterov mse",)),
+    Case("Bottleneck", "dilated", (16, 4), (2, 16, 9, 7), "a dilated 3x3, SE at the front", {"dilation": 4, "first_dilation": 2, "placement": "pre", "reduction": 16, "min_hidden": 3, "momentum": 0.3}, recipes=("momentum cross-entropy",)),
     Case("Bottleneck", "trained", (6, 4), (2, 6, 9, 8), "a projecting shortcut with gammas of every sign", {"stride": 2, "reduction": 4}, "photo", "trained"),
     Case("Bottleneck", "batch-1", (6, 4), (1, 6, 9, 8), "one image", {"stride": 2, "reduction": 4}),
-    _network("standard", 18, "SE before the sum, as the paper has it", {}),
-    _network("pre", 18, "SE before the first convolution", {"placement": "pre"}),
-    _network("post", 18, "SE after the sum", {"placement": "post"}),
-    _network("identity", 18, "SE on the shortcut, before its projection", {"placement": "identity"}),
-    _network("conv", 18, "SE between convolution and norm, in one block", {"placement": "conv", "where": ("layer3.1",)}),
-    _network("cbam", 18, "CBAM in the late stages", {"attention": "cbam", "where": ("layer3", "layer4.0")}),
-    _network("plain", 18, "no attention: a ResNet", {"where": ()}),
+    _network("standard", 18, "SE before the sum, as the paper has it", {}, recipes=("sgd mse",)),
+    _network("pre", 18, "SE before the first convolution", {"placement": "pre"}, recipes=("sgd cross-entropy",)),
+    _network("post", 18, "SE after the sum", {"placement": "post"}, recipes=("momentum mse",)),
+    _network("identity", 18, "SE on the shortcut, before its projection", {"placement": "identity"}, recipes=("momentum cross-entropy",)),
+    _network("conv", 18, "SE between convolution and norm, in one block", {"placement": "conv", "where": ("layer3.1",)}, recipes=("nesterov mse",)),
+    _network("cbam", 18, "CBAM in the late stages", {"attention": "cbam", "where": ("layer3", "layer4.0")}, recipes=("nesterov cross-entropy",)),
+    _network("plain", 18, "no attention: a ResNet", {"where": ()}, recipes=("sgd mse",)),
     _network("trained", 18, "constant channels in front of the max pool: every window ties", {"attention": "cbam", "where": ("layer3", "layer4.0")}, weights="trained"),
     _network("integers", 18, "ties in the max pool and at the ReLUs", {"placement": "conv"}, input="integers", heavy=True),
     _network("small-stem", 18, "the stem for small images, a bottleneck of at least 3", {"small_stem": True, "in_channels": 1, "min_hidden": 3}, shape=(2, 1, 13, 11), heavy=True),

@@ -4,7 +4,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..protocol import join
-from . import training
 from .cases import Case
 from .mutants import Mutant
 
@@ -20,15 +19,6 @@ FORMS = {
     "nnx.jit": ("flax",),
     "folded": ("torch", "paddle", "flax"),
 }
-COMPILED = (
-    "SE/default",
-    "ChannelAttention/bias",
-    "SpatialAttention/norm",
-    "CBAM/options",
-    "ASPP/one-rate",
-    "SE_ASPP/options",
-    "BasicBlock/cbam",
-)
 
 
 @dataclass(frozen=True)
@@ -78,12 +68,7 @@ def is_formed(case: Case, check: str, mode: str, form: str) -> bool:
     """Whether a form has this to show; what takes long to compile runs on one case of each module."""
     if form in ("torch.export", "folded") and (check, mode) != ("forward", "eval"):
         return False  # an exported program and a folded module are for inference
-    return form in ("eager", "channels-last", "folded") or case.name in COMPILED
-
-
-def is_trained(case: Case) -> bool:
-    """Whether the case is one of the few that are trained."""
-    return bool(training.recipes_of(case))
+    return form in ("eager", "channels-last", "folded") or case.compiled
 
 
 def list_training_tasks(case: Case, dtype: str) -> list[Task]:
@@ -91,10 +76,10 @@ def list_training_tasks(case: Case, dtype: str) -> list[Task]:
 
     Training in half precision needs float32 master weights, which each framework keeps its own way: it is not compared.
     """
-    if not is_trained(case) or dtype not in ("float64", "float32"):
+    if dtype not in ("float64", "float32"):
         return []
     checks = ("training",) if dtype == "float64" else ("training", "steps")
-    return [Task(check, recipe, dtype) for check in checks for recipe in training.recipes_of(case)]
+    return [Task(check, recipe, dtype) for check in checks for recipe in case.recipes]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ..catalogue import cases as catalogue
 from ..catalogue.inputs import default_image, read_image
-from ..catalogue.tasks import CHECKS, COMPILED, DTYPES
+from ..catalogue.tasks import CHECKS, DTYPES
 from ..runs.calibration import Sample, calibrate, draw_picture, picture_format
 from ..runs.false_alarms import describe
 from ..runs.run import plan_all
@@ -51,7 +51,7 @@ def run(
     present, _ = choose_frameworks(split(framework))
     checks = choose(split(check) or CHECKS[:1], CHECKS[:2], "--check")
     choose([dtype], DTYPES[1:], "--dtype")
-    chosen = catalogue.select(split(case) or COMPILED)
+    chosen = catalogue.select(split(case) or [each.name for each in catalogue.CASES if each.compiled])
     check_report(picture)
     if picture is not None:
         picture_format(picture)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ..arrays import Arrays
-from ..catalogue.training import OPTIMIZERS, TrainingData
+from ..catalogue.recipes import OPTIMIZERS
+from ..catalogue.training import TrainingData
 from . import modules as reference
 from .arithmetic import Exact
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..catalogue.cases import Case
 from ..catalogue.inputs import Drawn, draw_cotangent, draw_input, draw_weights
-from ..catalogue.tasks import Plan, WorkItem, is_trained, list_tasks
+from ..catalogue.tasks import Plan, WorkItem, list_tasks
 from ..catalogue.training import TrainingData, draw_training_data
 from ..reference import modules as reference
 from ..reference.evaluate import build, output_shape
@@ -102,7 +102,7 @@ def draw_all_training(
     return {
         case.name: draw_case_training(case, drawn[case.name], seed)
         for case in cases
-        if "training" in checks and is_trained(case)
+        if "training" in checks and case.recipes
     }
 
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from ..arrays import Arrays, largest
 from ..catalogue.cases import Case
-from ..catalogue.training import OPTIMIZERS, TrainingData, recipes_of
+from ..catalogue.recipes import OPTIMIZERS
+from ..catalogue.training import TrainingData
 from ..reference.arithmetic import Exact
 from ..reference.evaluate import build
 from ..reference.optimizers import train
@@ -28,7 +29,7 @@ DRIFT_DRAWS = 4
 
 def add_start_weights(case: Case, data: TrainingData) -> TrainingData:
     """The data with the weights at which the reference's own steps begin."""
-    return replace(data, start_weights={recipe: trajectory(case, data, recipe) for recipe in recipes_of(case)})
+    return replace(data, start_weights={recipe: trajectory(case, data, recipe) for recipe in case.recipes})
 
 
 def trajectory(case: Case, data: TrainingData, recipe: str) -> list[Arrays]:

@@ -22,8 +22,9 @@ from safetensors.numpy import load_file, save_file
 
 from .. import protocol
 from ..catalogue.inputs import Drawn
+from ..catalogue.recipes import LOSSES, OPTIMIZERS, STEPS
 from ..catalogue.tasks import Plan, Task, WorkItem
-from ..catalogue.training import LOSSES, OPTIMIZERS, STEPS, TrainingData
+from ..catalogue.training import TrainingData
 from ..errors import ParityError
 from ..frameworks import switches
 from ..protocol import Done, Failed, Finished, Message, Ready, Refused, join
