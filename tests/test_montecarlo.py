@@ -259,6 +259,27 @@ def test_other_types_are_left_as_they_are(dtype):
     assert not engine.unknown
 
 
+def test_values_that_come_again_err_alike():
+    x = torch.full((1, 5), 1 / 7, dtype=torch.float64)
+    with MonteCarlo(FLOAT32, 0):
+        y = x.expand(60, 5) / 3
+        z = x.repeat(60, 1) / 3
+    assert (y == y[0]).all()
+    assert (y[0] != y[0, 0]).any()
+    assert not (z == z[0]).all()
+
+
+def test_products_of_a_narrow_matrix_err_as_in_order():
+    def classifier(g, w):
+        return g @ w
+
+    arrays = [make(np.random.default_rng(0)) for make in (normal(2, 1000), normal(1000, 90))]
+    truth = run_torch(classifier, arrays, torch.float64)
+    draws = [run_torch(classifier, arrays, torch.float64, MonteCarlo(FLOAT32, seed)) for seed in range(DRAWS)]
+    in_order = np.add.accumulate(arrays[0][:, :, None] * arrays[1], 1)[:, -1]
+    assert 0.3 < ratios(truth[:1], [in_order.astype(np.float64)], draws)[0] < 3.5
+
+
 def test_what_the_format_holds_exactly_errs_nowhere():
     x = torch.arange(-50.0, 50.0, dtype=torch.float64)
     third = torch.full((100,), 1 / 3, dtype=torch.float64)

@@ -128,12 +128,13 @@ class MonteCarlo(TorchDispatchMode):
             self.generators[like.device] = torch.Generator(like.device).manual_seed(self.seed)
         return self.generators[like.device]
 
-    def each(self, y: Tensor, scale: float = 1.0) -> Tensor:
-        """Values with an error of one operation each, put into y itself."""
+    def each(self, y: Tensor, scale: float = 1.0, repeated: Sequence[int] = ()) -> Tensor:
+        """Values with an error of one operation each, put into y itself; along the axes `repeated` they err alike."""
         if y.is_complex():
             self.each(torch.view_as_real(y), scale)
         elif y.dtype == torch.float64:
-            y += rules.largest_error(LIBRARY, y, self.unit_roundoff) * self.uniform(y, scale)
+            few = y[tuple(slice(1) if axis in repeated else slice(None) for axis in range(y.ndim))]
+            y += rules.largest_error(LIBRARY, few, self.unit_roundoff) * self.uniform(few, scale)
         return y
 
     def uniform(self, y: Tensor, most: float) -> Tensor:
@@ -152,7 +153,8 @@ class MonteCarlo(TorchDispatchMode):
         if alpha not in (1, -1) and isinstance(args[1], Tensor):
             args = (args[0], self.each(args[1] * alpha), *args[2:])
             kwargs = {key: value for key, value in kwargs.items() if key != "alpha"}
-        return _map(self.each, func(*args, **kwargs))
+        operands = [value for value in args if isinstance(value, Tensor)]
+        return _map(lambda y: self.each(y, repeated=_repeated(y, operands)), func(*args, **kwargs))
 
     def total(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """See `rules.TORCH_SUM`."""
@@ -350,6 +352,16 @@ def _map(change: Callable[[Tensor], Tensor], results: Any) -> Any:
     if isinstance(results, list | tuple):
         return type(results)(_map(change, result) for result in results)
     return results
+
+
+def _repeated(y: Tensor, operands: Sequence[Tensor]) -> list[int]:
+    """The axes along which every operand holds the same values over and over: so does y, and its errors."""
+    return [
+        axis
+        for axis in range(y.ndim)
+        if y.shape[axis] > 1
+        and all(x.ndim + axis < y.ndim or x.shape[axis - y.ndim] == 1 or x.stride(axis - y.ndim) == 0 for x in operands)
+    ]
 
 
 def _squared(x: Tensor) -> tuple[Tensor, float]:
