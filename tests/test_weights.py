@@ -88,10 +88,24 @@ def test_the_batch_counter_is_left_out():
 @pytest.mark.parametrize(
     ("weights", "source", "words"),
     [
-        ({"embed.embedding": np.ones((3, 4))}, "flax", "embed.embedding (3, 4)"),
-        ({"a.weight_g": np.ones((3, 1)), "b.odd": np.ones(2)}, "torch", "a.weight_g (3, 1), b.odd (2,)"),
+        (
+            {"a.weight_g": np.ones((3, 1)), "b.running_mean": np.ones((2, 2))},
+            "torch",
+            "a.weight_g (3, 1), b.running_mean (2, 2)",
+        ),
+        (
+            {
+                "rnn.weight_ih_l0": np.ones((8, 3)),
+                "rnn.weight_hh_l0": np.ones((8, 1)),
+                "rnn.weight_hr_l0": np.ones((1, 2)),
+            },
+            "torch",
+            "rnn.weight_hr_l0",
+        ),
         ({"a.weight": np.ones((1,) * 6)}, "torch", "a.weight"),
-        ({"a.kernel": np.ones((2, 2)), "a.scale": np.ones(2)}, "flax", "a.weight"),
+        ({"a.kernel": np.ones((2, 2)), "a.scale": np.ones(2)}, "flax", "a.kernel (2, 2), a.scale (2,)"),
+        ({"a.weight": np.ones((2, 2))}, "paddle", "whether a is of the kind linear or embedding"),
+        ({"a.weight": np.ones(2), "b.a.weight": np.ones(2)}, "keras", "'keras'"),
         ({}, "keras", "'keras'"),
     ],
 )
@@ -183,14 +197,15 @@ def test_all_faults_are_named_at_once(framework):
 
 def foreign_models():
     return {
-        "torch transposed convolution": (torch.nn.ConvTranspose2d(4, 4, 3), "weight (4, 4, 3, 3)"),
-        "torch embedding": (torch.nn.Sequential(torch.nn.Embedding(5, 6)), "0.weight (5, 6)"),
-        "torch own parameter": (torch.nn.ParameterDict({"weight": torch.ones(3, 3)}), "weight (3, 3)"),
-        "paddle transposed convolution": (paddle.nn.Conv2DTranspose(4, 4, 3), "weight (4, 4, 3, 3)"),
-        "paddle embedding": (paddle.nn.Sequential(paddle.nn.Embedding(5, 6)), "0.weight (5, 6)"),
-        "flax transposed convolution": (nnx.ConvTranspose(4, 4, (3, 3), rngs=nnx.Rngs(0)), "kernel (3, 3, 4, 4)"),
-        "flax embedding": (nnx.List([nnx.Embed(5, 6, rngs=nnx.Rngs(0))]), "0.embedding (5, 6)"),
-    }
+        "torch bilinear": (torch.nn.Bilinear(2, 3, 4), "weight (4, 2, 3)"),
+        "torch attention with its own keys": (torch.nn.MultiheadAttention(4, 2, add_bias_kv=True), "bias_k (1, 1, 4)"),
+        "torch LSTM with projections": (torch.nn.LSTM(3, 4, proj_size=2), "weight_hr_l0 (2, 4)"),
+        "paddle bilinear": (paddle.nn.Bilinear(2, 3, 4), "weight (4, 2, 3)"),
+        "paddle weight norm of the inputs": (paddle.nn.utils.weight_norm(paddle.nn.Linear(3, 3)), "weight_v (3, 3)"),
+        "flax einsum": (nnx.Einsum("ab,bc->ac", (4, 5), rngs=nnx.Rngs(0)), "kernel (4, 5)"),
+        "flax general linear layer": (nnx.List([nnx.LinearGeneral((2, 3), 4, axis=(-2, -1), rngs=nnx.Rngs(0))]), "0.kernel (2, 3, 4)"),
+        "flax spectral norm": (nnx.SpectralNorm(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(0)), "(1, 3)"),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", list(foreign_models()))

@@ -18,6 +18,12 @@ Dialect = Annotated[
     str | None,
     typer.Option(help="The system whose names are there: one that is known, a FILE.toml of rules, or none."),
 ]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layer", help="PATH=KIND, what names and shapes do not tell of a layer: 'emb=embedding'. Repeatable."
+    ),
+]
 Prefix = Annotated[str | None, typer.Option(help="Take only the layers below this path, and without it.")]
 
 
@@ -28,6 +34,7 @@ def convert(
     to: Annotated[str | None, typer.Option("--to", help=f"{_FRAMEWORK}, where the suffix does not tell.")] = None,
     dialect: Dialect = None,
     prefix: Prefix = None,
+    layer: Layers = None,
     dtype: Annotated[
         str | None, typer.Option(help="Write floating-point weights as this: float16, bfloat16, float32, float64.")
     ] = None,
@@ -47,6 +54,8 @@ def convert(
       parity convert deeplab.pdparams aspp.pth --prefix head.aspp
       parity convert cbam.msgpack cbam.pth --dialect authors_cbam
       parity convert big.npz half.safetensors --dtype bfloat16
+      parity convert classifier.pth classifier.pdparams --layer emb=embedding
+      parity convert vit.pth vit.msgpack --layer 'encoder.*.attn=attention h=12'
     """
     check_target(target, force=force)
     if source.resolve() in target.resolve().parents:
@@ -54,7 +63,7 @@ def convert(
     wanted = None if dtype is None else dtype_named(dtype)
     if wanted is not None and not is_float(wanted):
         raise ParityError(f"--dtype must be of floating point, got {dtype}")
-    opened = open_file(source, framework=from_)
+    opened = open_file(source, framework=from_, layers=layers_told(layer))
     with about(source):
         moved = plan(opened, target, to=to, dialect=dialect, prefix=prefix)
     with bytes_bar(f"{source.name} to {target.name}", sum(array.nbytes for array in moved.arrays.values())) as advance:
@@ -64,3 +73,14 @@ def convert(
     if moved.skipped:
         more = f" and {len(moved.skipped) - 10} more" if len(moved.skipped) > 10 else ""
         typer.echo(f"left out: {', '.join(moved.skipped[:10])}{more}")
+
+
+def layers_told(options: list[str] | None) -> dict[str, str]:
+    """The kinds of layers by path, from options PATH=KIND."""
+    told = {}
+    for option in options or ():
+        path, equals, kind = option.partition("=")
+        if not equals:
+            raise ParityError(f"--layer must be PATH=KIND, such as 'emb=embedding', got {option!a}")
+        told[path] = kind
+    return told

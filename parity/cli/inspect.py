@@ -11,6 +11,7 @@ import numpy as np
 import typer
 
 from ..errors import ParityError
+from ..frameworks.layers import Weights
 from ..weights.files import FRAMEWORKS, MAX_MESSAGE, Checkpoint, open_file, printable, shortened
 from ..weights.files.budget import without_collector
 from ..weights.files.contents import Advance, Outgoing
@@ -48,7 +49,8 @@ def describe(file: Path, framework: str | None = None) -> dict[str, Any]:
         checkpoint, problem = opened.interpret(None), None
     except ParityError as error:
         # What fits no table is what one wants to look at: as the file has it.
-        checkpoint = Checkpoint(opened.arrays, opened.framework, metadata=opened.metadata, skipped=opened.skipped)
+        given = Weights(opened.arrays)
+        checkpoint = Checkpoint(given, opened.framework, metadata=opened.metadata, skipped=opened.skipped)
         problem = shortened(printable(str(error)), MAX_MESSAGE)
     total = sum(array.nbytes for array in checkpoint.weights.values())
     with bytes_bar(file.name, total) as advance, without_collector():

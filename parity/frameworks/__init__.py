@@ -3,6 +3,7 @@
 Each file has the same functions, NumPy in and NumPy out, maps always in the order n, c, h, w.
 """
 
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -50,4 +51,14 @@ def of(model: Any) -> ModuleType:
     for name in FRAMEWORKS:
         if name in roots:
             return load(name)
+    if isinstance(model, Mapping) and _holds_jax(model):
+        return load("flax")
     raise TypeError(f"model must be a torch, Paddle or Flax NNX module, got {type(model).__name__}")
+
+
+def _holds_jax(tree: Mapping[Any, Any]) -> bool:
+    """Whether nested dictionaries hold JAX's arrays, or their shapes."""
+    roots = [type(value).__module__.partition(".")[0] for value in tree.values()]
+    return any(root in ("jax", "jaxlib") for root in roots) or any(
+        _holds_jax(value) for value in tree.values() if isinstance(value, Mapping)
+    )

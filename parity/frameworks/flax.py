@@ -4,7 +4,8 @@ import ctypes
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from flax import nnx
 import flax_impl
 
 from ..errors import ParityError
+from .layers import Layer, normed
 from .layout import relayout
 
 NAME = "flax"
@@ -31,8 +33,20 @@ FAST_COMPILATION = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expen
 KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("convolution", (nnx.Conv,)),
     ("linear", (nnx.Linear,)),
-    ("norm", (nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm)),
+    ("embedding", (nnx.Embed,)),
+    ("norm", (nnx.BatchNorm, nnx.GroupNorm)),
+    ("layer-norm", (nnx.LayerNorm, nnx.RMSNorm)),
+    ("instance-norm", (nnx.InstanceNorm,)),
+    ("prelu", (nnx.PReLU,)),
+    ("unfused-lstm", (nnx.LSTMCell,)),
+    ("lstm", (nnx.OptimizedLSTMCell,)),
+    ("gru", (nnx.GRUCell,)),
+    ("rnn", (nnx.SimpleCell,)),
 )
+# What holds arrays or modules.
+HOLDERS = (nnx.Module, nnx.State, dict, list, tuple)
+# Variables that are no weights.
+PASSING = (nnx.RngState, nnx.Cache, nnx.Intermediate)
 _compiled: list[str] = []
 
 
@@ -44,40 +58,130 @@ def versions() -> dict[str, str]:
 def build(module: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> nnx.Module:
     """A new module of flax_impl, whose arrays hold nothing until `set_weights`: initialisers take long to compile."""
     model = nnx.eval_shape(lambda: getattr(flax_impl, module)(*args, **kwargs, rngs=nnx.Rngs(0)))
-    for _, node in nnx.iter_graph(model):
-        if isinstance(node, nnx.RngKey):
-            node.set_value(jax.random.key(0))
-        elif isinstance(node, nnx.RngCount):
-            node.set_value(jnp.zeros((), jnp.uint32))
+    reset_counters(model)
     return model
 
 
-def variables(model: nnx.Module) -> Iterator[tuple[str, str | None, nnx.Variable]]:
-    """Each array: its native key, the kind of layer that owns it (None where unknown), and its Variable."""
-    for path, layer in nnx.iter_modules(model):
-        kind = next((kind for kind, types in KINDS if isinstance(layer, types)), None)
-        for name, variable in vars(layer).items():
-            if isinstance(variable, nnx.Param | nnx.BatchStat) and variable.get_value() is not None:
-                yield ".".join(map(str, (*path, name))), kind, variable
+@dataclass
+class Entry:
+    """An array in a dictionary: a leaf of a Linen tree, or a scale that no Variable holds."""
+
+    holder: dict[Any, Any]
+    name: Any
+
+    @property
+    def value(self) -> Any:
+        return self.holder[self.name]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.value.shape)
+
+    @property
+    def identity(self) -> Any:
+        """What two names of one array have in common; arrays are values, and no two names share one."""
+        return id(self.holder), self.name
 
 
-def to_numpy(variable: nnx.Variable | jax.Array) -> np.ndarray:
+def is_tree(model: Any) -> bool:
+    """Whether the model is the arrays alone: an nnx.State, or nested dictionaries such as Linen's variables."""
+    return isinstance(model, nnx.State | Mapping) and not isinstance(model, nnx.Module)
+
+
+def variables(model: Any) -> Iterator[tuple[str, "nnx.Variable | Entry"]]:
+    """Each array: its native key, and the Variable or the place that holds it."""
+    for path, owner, name, value in _walk(model):
+        if isinstance(value, nnx.Variable):
+            array = None if isinstance(value, PASSING) else value.get_value()
+            if hasattr(array, "shape") and hasattr(array, "dtype"):
+                yield ".".join(map(str, (*path, name))), value
+        elif isinstance(owner, nnx.WeightNorm) and name == "scales" and value is not None:
+            for inner in value:
+                yield ".".join(map(str, (*path, name, *inner))), Entry(value, inner)
+        elif is_tree(model) and is_tree(owner) and hasattr(value, "shape") and hasattr(value, "dtype"):
+            if not isinstance(owner, dict | nnx.State):
+                raise TypeError(f"a tree of arrays must be of dict, which can be changed, got {type(owner).__name__}")
+            yield ".".join(map(str, (*path, name))), Entry(owner, name)
+
+
+def layers(model: Any) -> dict[str, Layer]:
+    """The layers by path: those of NNX's library; modules of the user's own keep their arrays as they are."""
+    found = {}
+    below = [((*path, name), owner, value) for path, owner, name, value in _walk(model) if isinstance(value, HOLDERS)]
+    for path, owner, module in [((), None, model), *below]:
+        kind = next((kind for kind, types in KINDS if isinstance(module, types)), "")
+        # What a layer of the library keeps in a dictionary is the layer's too.
+        of_library = any(type(each).__module__.startswith("flax.nnx.nn.") for each in (module, owner))
+        if kind or of_library:
+            found[".".join(map(str, path))] = Layer(*_seen(module, kind), extras=not of_library)
+    return found
+
+
+def _walk(node: Any, path: tuple[Any, ...] = (), above: tuple[int, ...] = ()) -> Iterator[tuple[Any, Any, Any, Any]]:
+    """Everything below a module or tree: the path of what has it, that, its name there, and itself.
+
+    A module that hangs in two places is seen in both, as PyTorch's `state_dict` has it.
+    """
+    if is_tree(node):
+        items: Iterable[tuple[Any, Any]] = node.items()
+    elif isinstance(node, list | tuple):
+        items = enumerate(node)
+    else:
+        items = vars(node).items()
+    for name, value in items:
+        yield path, node, name, value
+        if isinstance(value, HOLDERS) and id(value) not in above and not str(name).startswith("_pytree__"):
+            yield from _walk(value, (*path, name), (*above, id(node)))
+
+
+def _seen(module: nnx.Module, kind: str) -> tuple[str, dict[str, int]]:
+    """The kind of a layer, and the sizes that its arrays' shapes do not tell."""
+    if isinstance(module, nnx.MultiHeadAttention):
+        if module.num_kv_heads not in (None, module.num_heads):
+            return "", {}
+        return "attention" if module.in_kv_features == module.in_features else "split-attention", {}
+    if isinstance(module, nnx.ConvTranspose):
+        return "transpose-kernel" if module.transpose_kernel else "transposed", {}
+    if isinstance(module, nnx.RNNCellBase):
+        return f"{kind}-cell" if kind else "", {}
+    if isinstance(module, nnx.RNN):
+        return next((kind for kind, types in KINDS if isinstance(module.cell, types)), ""), {}
+    if isinstance(module, nnx.Bidirectional):
+        kind, other = (_seen(each, "")[0] for each in (module.forward_rnn, module.backward_rnn))
+        return f"{kind}-bidirectional" if kind and kind == other else "", {}
+    if isinstance(module, nnx.WeightNorm) and module.feature_axes in (-1, (-1,)):
+        inner = next((kind for kind, types in KINDS[:2] if isinstance(module.layer_instance, types)), "")
+        return normed(inner, ["weight_g"]) if inner else "", {}
+    return kind, {}
+
+
+def to_numpy(variable: "nnx.Variable | Entry | jax.Array") -> np.ndarray:
     """The array's values; the result may share its memory."""
-    return np.asarray(variable)
+    return np.asarray(variable.value if isinstance(variable, Entry) else variable)
 
 
-def assign(variable: nnx.Variable, array: np.ndarray) -> None:
+def assign(variable: "nnx.Variable | Entry", array: np.ndarray) -> None:
     """Put `array`, whose memory the Variable may keep, in place of the Variable's values and dtype."""
     value = jnp.asarray(array)
-    if value.dtype != array.dtype:
+    # Without x64, JAX cuts what is wider: integers that fit lose nothing.
+    if value.dtype != array.dtype and (array.dtype.kind not in "iu" or not np.array_equal(np.asarray(value), array)):
         raise ParityError(
             f"{array.dtype} weights need jax.config.update('jax_enable_x64', True) before the first array"
         )
-    variable.set_value(value)
+    if isinstance(variable, Entry):
+        variable.holder[variable.name] = value
+    else:
+        variable.set_value(value)
 
 
-def reset_counters(model: nnx.Module) -> None:
-    """Nothing: Flax counts no batches."""
+def reset_counters(model: Any) -> None:
+    """Give the random streams of an abstract model a seed; Flax counts no batches."""
+    for _, _, _, value in _walk(model):
+        stream = getattr(value, "key", None), getattr(value, "count", None)
+        for node in (value, *stream):
+            if isinstance(node, nnx.RngState) and isinstance(node.get_value(), jax.ShapeDtypeStruct):
+                is_key = isinstance(node, nnx.RngKey)
+                node.set_value(jax.random.key(0) if is_key else jnp.zeros((), jnp.uint32))
 
 
 def release() -> None:
@@ -116,7 +220,7 @@ def gradients(
 ) -> dict[str, np.ndarray]:
     """The gradients of sum(output * cotangent): of "input", and of each parameter by its native key."""
     model.train() if train else model.eval()
-    keys = [key for key, _, variable in variables(model) if isinstance(variable, nnx.Param)]
+    keys = [key for key, variable in variables(model) if isinstance(variable, nnx.Param)]
     graph, parameters, rest = nnx.split(model, nnx.Param, ...)
 
     def pull(parameters: nnx.State, rest: nnx.State, x: jax.Array, cotangent: jax.Array) -> tuple[nnx.State, jax.Array]:

@@ -1,76 +1,82 @@
-"""How each framework names and orders the arrays of a layer: the one table, and what follows from it.
-
-The canonical form of a weight is PyTorch's: the name it has in `state_dict` and the order of its axes there. Attribute
-paths are the same in all frameworks, so only the last part of a name, its leaf, differs.
-"""
+"""One framework's weights as another's."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import ParityError
-
-FRAMEWORKS = ("torch", "paddle", "flax")
-
-
-@dataclass(frozen=True)
-class Form:
-    """A leaf's name in one framework and its axes, a letter each: o out, i in, c channels, d h w the kernel's sides."""
-
-    name: str
-    axes: str
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """One kind of array that a layer owns, as each framework has it; `kind` is the layer's."""
-
-    kind: str
-    torch: Form
-    paddle: Form
-    flax: Form
-
-    def form(self, framework: str) -> Form:
-        """The leaf's form in `framework`."""
-        return getattr(self, framework)
-
-
-def _convolution(sides: str) -> Leaf:
-    outer = Form("weight", f"oi{sides}")
-    return Leaf("convolution", outer, outer, Form("kernel", f"{sides}io"))
-
-
-# The layouts of grouped kernels are these too, with i the inputs of one group.
-LEAVES = (
-    _convolution("w"),
-    _convolution("hw"),
-    _convolution("dhw"),
-    Leaf("linear", Form("weight", "oi"), Form("weight", "io"), Form("kernel", "io")),
-    Leaf("norm", Form("weight", "c"), Form("weight", "c"), Form("scale", "c")),
-    Leaf("norm", Form("running_mean", "c"), Form("_mean", "c"), Form("mean", "c")),
-    Leaf("norm", Form("running_var", "c"), Form("_variance", "c"), Form("var", "c")),
-    Leaf("any", Form("bias", "c"), Form("bias", "c"), Form("bias", "c")),
-)
+from .kinds import FRAMEWORKS, KINDS
+from .layers import Layer, Slot, Weights, measured, resolve
+from .telling import ask, tell
 
 # PyTorch counts the batches that a norm has seen; nobody else does, so it is left out and restored as zero.
 COUNTER = "num_batches_tracked"
-
-_TABLE = {
-    framework: {(leaf.form(framework).name, len(leaf.form(framework).axes)): leaf for leaf in LEAVES}
-    for framework in FRAMEWORKS
-}
+_MAX_LISTED = 10
 
 
-def find_leaf(key: str, rank: int, framework: str) -> Leaf | None:
-    """The table's row for the native `key` of an array of `rank` axes, or None."""
-    return _TABLE[framework].get((key.rpartition(".")[2], rank))
+def convert(
+    weights: Mapping[str, np.ndarray],
+    source: str,
+    target: str,
+    *,
+    layers: Mapping[str, "str | Layer"] | None = None,
+) -> Weights:
+    """One framework's flat dictionary of weights as another's: new names and axis orders, every value bit for bit.
+
+    A key is the attribute path and the leaf, joined by dots (`branches.0.conv.weight`, in Flax
+    `branches.0.conv.kernel`). Which layer it is follows from names and shapes, as far as they tell; arrays whose names
+    no layer has, such as `pos_embed`, are moved as they are. `get_weights` sees the layers themselves.
+
+    Two biases of a recurrent layer become their sum in Flax; on the way back the first is that sum and the second zero.
+
+    Args:
+        weights: native arrays by native key; left as it is.
+        source: the framework that the keys and axes are of: "torch", "paddle" or "flax".
+        target: the framework to convert to.
+        layers: what names and shapes do not tell, by path, in which `*` stands for anything: "embedding", "linear",
+            "transposed", "attention h=8"; see KINDS.
+
+    Returns:
+        A new dictionary, whose `layers` say what each layer was taken for; its arrays may be views of those given.
+        PyTorch's batch counters are left out.
+
+    Raises:
+        ParityError: for an unknown framework, for layers that the table does not know or that may be two kinds, all
+            named, and for two keys that become one.
+    """
+    for framework in (source, target):
+        check_framework(framework)
+    told = {**getattr(weights, "layers", {}), **(layers or {})}
+    converted, found = carry(weights, source, target, told)
+    if source != target:
+        ask(found, {source, target})
+    return Weights(converted, found)
 
 
-def rename(key: str, leaf: Leaf, target: str) -> str:
-    """`key` with its last part as `target` names that leaf."""
-    path, dot, _ = key.rpartition(".")
-    return f"{path}{dot}{leaf.form(target).name}"
+def carry(
+    weights: Mapping[str, np.ndarray], source: str, target: str, told: Mapping[str, "str | Layer"]
+) -> tuple[dict[str, np.ndarray], dict[str, Layer]]:
+    """The weights in `target`, and the layers that they were taken for; see `convert`."""
+    arrays = {key: array for key, array in weights.items() if not is_counter(key, source)}
+    shapes = {key: array.shape for key, array in arrays.items()}
+    layers = tell(shapes, source, told)
+    found = resolve(shapes, source, layers)
+    if found.unknown:
+        listed = ", ".join(f"{key} {shapes[key]}" for key in found.unknown[:_MAX_LISTED])
+        more = f" and {len(found.unknown) - _MAX_LISTED} more" if len(found.unknown) > _MAX_LISTED else ""
+        raise ParityError(f"no layout is known for these {source} arrays: {listed}{more}; known: {_known(source)}")
+    moved = {key: {key: arrays[key]} for key in found.bare}
+    for slot in found.slots:
+        layers[slot.path] = measured(layers[slot.path], slot)
+        _check_aliases(slot, arrays)
+        moved[slot.keys[0]] = slot.move([arrays[key] for key in slot.keys], source, target)
+    converted: dict[str, np.ndarray] = {}
+    for key in arrays:
+        for new_key, array in moved.get(key, {}).items():
+            if new_key in converted:
+                raise ParityError(f"{key} and another key both become {new_key} in {target}")
+            converted[new_key] = array
+    return converted, layers
 
 
 def relayout(array: np.ndarray, source: str, target: str) -> np.ndarray:
@@ -86,46 +92,9 @@ def relayout(array: np.ndarray, source: str, target: str) -> np.ndarray:
     return array.transpose([source.index(axis) for axis in target])
 
 
-def convert(weights: Mapping[str, np.ndarray], source: str, target: str) -> dict[str, np.ndarray]:
-    """One framework's flat dictionary of weights as another's: new names and axis orders, every value bit for bit.
-
-    A key is the attribute path and the leaf, joined by dots (`branches.0.conv.weight`, in Flax
-    `branches.0.conv.kernel`). The layout follows from the leaf's name and the array's rank alone, so only layers of
-    the table can be told apart here: a transposed convolution or an embedding that calls its array `weight` looks like
-    a convolution or a linear layer. `get_weights` sees the layer itself and refuses those.
-
-    Args:
-        weights: native arrays by native key; left as it is.
-        source: the framework that the keys and axes are of: "torch", "paddle" or "flax".
-        target: the framework whose they become.
-
-    Returns:
-        A new dictionary; its arrays may be views of those given. PyTorch's batch counters are left out.
-
-    Raises:
-        ParityError: for an unknown framework, for keys that the table does not know, all named, and for two keys that
-            become one.
-    """
-    for framework in (source, target):
-        check_framework(framework)
-    converted: dict[str, np.ndarray] = {}
-    unknown = []
-    for key, array in weights.items():
-        if source == "torch" and key.rpartition(".")[2] == COUNTER:
-            continue
-        leaf = find_leaf(key, array.ndim, source)
-        if leaf is None:
-            unknown.append(f"{key} {array.shape}")
-            continue
-        new_key = rename(key, leaf, target)
-        if new_key in converted:
-            raise ParityError(f"{key} and another key both become {new_key} in {target}")
-        converted[new_key] = relayout(array, leaf.form(source).axes, leaf.form(target).axes)
-    if unknown:
-        raise ParityError(
-            f"no layout is known for these {source} arrays: {', '.join(unknown)}; known: {_known(source)}"
-        )
-    return converted
+def is_counter(key: str, framework: str = "torch") -> bool:
+    """Whether the key is that of PyTorch's count of the batches that a norm has seen."""
+    return framework == "torch" and key.rpartition(".")[2] == COUNTER
 
 
 def check_framework(name: str) -> str:
@@ -135,6 +104,17 @@ def check_framework(name: str) -> str:
     return name
 
 
+def as_bits(array: np.ndarray) -> np.ndarray:
+    """The array's values as integers, by which NaN equals itself and 0 differs from -0."""
+    return np.ascontiguousarray(array).reshape(-1).view(f"u{array.dtype.itemsize}")
+
+
+def _check_aliases(slot: Slot, arrays: Mapping[str, np.ndarray]) -> None:
+    for key, alias in zip(slot.keys, slot.aliases, strict=False):
+        one, other = arrays[key], arrays[alias]
+        if one.dtype != other.dtype or one.shape != other.shape or not np.array_equal(as_bits(one), as_bits(other)):
+            raise ParityError(f"{key} and {alias} are one array's names and must be equal, bit for bit")
+
+
 def _known(framework: str) -> str:
-    forms = dict.fromkeys(leaf.form(framework) for leaf in LEAVES)
-    return ", ".join(f"{form.name} ({form.axes})" for form in forms)
+    return ", ".join(kind for kind in KINDS if KINDS[kind].leaves[0].form(framework) is not None)

@@ -12,14 +12,29 @@ from paddle.nn.layer.norm import _BatchNormBase
 
 import paddle_impl
 
+from .layers import Layer, join, normed
+
 NAME = "paddle"
 Trainer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 THREADS = 1
 KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("convolution", (nn.Conv1D, nn.Conv2D, nn.Conv3D)),
+    ("transposed", (nn.Conv1DTranspose, nn.Conv2DTranspose, nn.Conv3DTranspose)),
     ("linear", (nn.Linear,)),
-    ("norm", (_BatchNormBase, nn.LayerNorm, nn.GroupNorm)),
+    ("embedding", (nn.Embedding,)),
+    ("instance-norm", (nn.InstanceNorm1D, nn.InstanceNorm2D, nn.InstanceNorm3D)),
+    ("norm", (_BatchNormBase, nn.BatchNorm, nn.GroupNorm)),
+    ("layer-norm", (nn.LayerNorm,)),
+    ("prelu", (nn.PReLU,)),
+    ("lstm", (nn.LSTM,)),
+    ("gru", (nn.GRU,)),
+    ("rnn", (nn.SimpleRNN,)),
+    ("lstm-cell", (nn.LSTMCell,)),
+    ("gru-cell", (nn.GRUCell,)),
+    ("rnn-cell", (nn.SimpleRNNCell,)),
 )
+# What holds arrays for others.
+CONTAINERS = (nn.ParameterList, nn.ParameterDict)
 
 
 def versions() -> dict[str, str]:
@@ -32,14 +47,46 @@ def build(module: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> nn.Lay
     return getattr(paddle_impl, module)(*args, **kwargs)
 
 
-def variables(model: nn.Layer) -> Iterator[tuple[str, str | None, Tensor]]:
-    """Each array: its native key, the kind of layer that owns it (None where unknown), and its tensor."""
-    for path, layer in model.named_sublayers(include_self=True, remove_duplicate=False):
-        kind = next((kind for kind, types in KINDS if isinstance(layer, types)), None)
+def variables(model: nn.Layer) -> Iterator[tuple[str, Tensor]]:
+    """Each array: its native key and its tensor."""
+    for path, layer in unwrapped(model).named_sublayers(include_self=True, remove_duplicate=False):
         for name, tensor in (*layer._parameters.items(), *layer._buffers.items()):
-            if tensor is None or name in layer._non_persistable_buffer_names_set:
+            if tensor is None or name in layer._non_persistable_buffer_names_set or name == "_dropout_state":
                 continue
-            yield (f"{path}.{name}" if path else name), kind, tensor
+            yield join(path, name), tensor
+
+
+def layers(model: nn.Layer) -> dict[str, Layer]:
+    """The layers by path: those of Paddle's library; those of the user's own keep their arrays as they are."""
+    found = {}
+    for path, layer in unwrapped(model).named_sublayers(include_self=True, remove_duplicate=False):
+        kind = next((kind for kind, types in KINDS if isinstance(layer, types)), "")
+        of_library = type(layer).__module__.startswith("paddle.") and not isinstance(layer, CONTAINERS)
+        if kind or of_library or isinstance(layer, nn.MultiHeadAttention):
+            found[path] = Layer(*_seen(layer, kind), extras=not of_library)
+    return found
+
+
+def unwrapped(model: nn.Layer) -> nn.Layer:
+    """The model within what shares it out, which puts a word in front of its keys."""
+    return model._layers if isinstance(model, paddle.DataParallel) else model
+
+
+def _seen(layer: nn.Layer, kind: str) -> tuple[str, dict[str, int]]:
+    """The kind of a layer, and the sizes that its arrays' shapes do not tell."""
+    if isinstance(layer, nn.MultiHeadAttention):
+        fused = layer.kdim == layer.vdim == layer.embed_dim
+        return "attention" if fused else "split-attention", {"h": layer.num_heads}
+    if isinstance(layer, nn.SimpleRNN | nn.LSTM | nn.GRU) and layer.num_directions == 2:
+        return f"{kind}-bidirectional", {}
+    if isinstance(layer, nn.LayerNorm):
+        return kind, {f"...{i}": size for i, size in enumerate(layer._normalized_shape)}
+    kind = normed(kind, layer._parameters) if kind else kind
+    # PyTorch norms a linear layer's weight for each output, which is Paddle's second axis.
+    hooks = [hook for hook in layer._forward_pre_hooks.values() if hasattr(hook, "dim")]
+    if kind.endswith("norm-linear") and any(hook.dim not in (1, -1) or hook.dim == -1 for hook in hooks):
+        return "", {}
+    return kind, {}
 
 
 def to_numpy(variable: Tensor) -> np.ndarray:
@@ -90,7 +137,7 @@ def gradients(
 ) -> dict[str, np.ndarray]:
     """The gradients of sum(output * cotangent): of "input", and of each parameter by its native key."""
     model.train() if train else model.eval()
-    leaves = {key: tensor for key, _, tensor in variables(model) if not tensor.stop_gradient}
+    leaves = {key: tensor for key, tensor in variables(model) if not tensor.stop_gradient}
     leaves = {"input": from_numpy(x, stop_gradient=False), **leaves}
     output = formed(model, form)(leaves["input"])
     found = paddle.grad(output, list(leaves.values()), from_numpy(cotangent))

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 import torch_impl
 
+from .layers import Layer, join, normed
+from .layout import COUNTER
+
 NAME = "torch"
 Trainer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 THREADS = 1
@@ -17,9 +20,22 @@ THREADS = 1
 DEVICE = torch.device("cpu")
 KINDS: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("convolution", (nn.Conv1d, nn.Conv2d, nn.Conv3d)),
+    ("transposed", (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)),
     ("linear", (nn.Linear,)),
-    ("norm", (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)),
+    ("embedding", (nn.Embedding, nn.EmbeddingBag)),
+    ("instance-norm", (nn.modules.instancenorm._InstanceNorm,)),
+    ("norm", (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)),
+    ("layer-norm", (nn.LayerNorm, nn.RMSNorm)),
+    ("prelu", (nn.PReLU,)),
+    ("lstm", (nn.LSTM,)),
+    ("gru", (nn.GRU,)),
+    ("rnn", (nn.RNN,)),
+    ("lstm-cell", (nn.LSTMCell,)),
+    ("gru-cell", (nn.GRUCell,)),
+    ("rnn-cell", (nn.RNNCell,)),
 )
+# What holds arrays for others.
+CONTAINERS = (nn.ParameterList, nn.ParameterDict, nn.utils.parametrize.ParametrizationList)
 
 
 def versions() -> dict[str, str]:
@@ -32,15 +48,47 @@ def build(module: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> nn.Mod
     return getattr(torch_impl, module)(*args, **kwargs).to(DEVICE)
 
 
-def variables(model: nn.Module) -> Iterator[tuple[str, str | None, Tensor]]:
-    """Each array: its native key, the kind of layer that owns it (None where unknown), and its tensor."""
-    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
-    for path, layer in model.named_modules(remove_duplicate=False):
-        kind = next((kind for kind, types in KINDS if isinstance(layer, types)), None)
+def variables(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Each array: its native key and its tensor."""
+    for path, layer in unwrapped(model).named_modules(remove_duplicate=False):
         for name, tensor in (*layer._parameters.items(), *layer._buffers.items()):
-            if tensor is None or name in layer._non_persistent_buffers_set or name == "num_batches_tracked":
+            if tensor is None or name in layer._non_persistent_buffers_set or name == COUNTER:
                 continue
-            yield (f"{path}.{name}" if path else name), kind, tensor
+            yield join(path, name), tensor
+
+
+def layers(model: nn.Module) -> dict[str, Layer]:
+    """The layers by path: those of PyTorch's library; modules of the user's own keep their arrays as they are."""
+    found = {}
+    for path, module in unwrapped(model).named_modules(remove_duplicate=False):
+        kind = next((kind for kind, types in KINDS if isinstance(module, types)), "")
+        of_library = type(module).__module__.startswith("torch.") and not isinstance(module, CONTAINERS)
+        if kind or of_library or isinstance(module, nn.MultiheadAttention):
+            found[path] = Layer(*_seen(module, kind), extras=not of_library)
+    return found
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model within what compiles it or shares it out, which puts a word in front of its keys."""
+    while (inner := getattr(model, "_orig_mod", None)) is not None or isinstance(
+        model, nn.DataParallel | nn.parallel.DistributedDataParallel
+    ):
+        model = model.module if inner is None else inner
+    return model
+
+
+def _seen(module: nn.Module, kind: str) -> tuple[str, dict[str, int]]:
+    """The kind of a layer, and the sizes that its arrays' shapes do not tell."""
+    if isinstance(module, nn.MultiheadAttention):
+        fused = module._qkv_same_embed_dim
+        return "attention" if fused else "split-attention", {"h": module.num_heads}
+    if isinstance(module, nn.RNNBase) and module.bidirectional:
+        return f"{kind}-bidirectional", {}
+    if isinstance(module, nn.LayerNorm | nn.RMSNorm):
+        return kind, {f"...{i}": size for i, size in enumerate(module.normalized_shape)}
+    parts = getattr(module, "parametrizations", {}).values()
+    names = [*module._parameters, *("weight_g" if hasattr(part, "original0") else "weight_orig" for part in parts)]
+    return normed(kind, names) if kind else kind, {}
 
 
 def to_numpy(variable: Tensor) -> np.ndarray:
@@ -87,7 +135,7 @@ def formed(model: nn.Module, x: Tensor, form: str) -> tuple[Callable[[Tensor], T
 def reset_counters(model: nn.Module) -> None:
     """Set the number of batches that each batch norm has seen to zero."""
     for name, buffer in model.named_buffers():
-        if name.endswith("num_batches_tracked"):
+        if name.endswith(COUNTER):
             buffer.zero_()
 
 
@@ -108,7 +156,7 @@ def gradients(
 ) -> dict[str, np.ndarray]:
     """The gradients of sum(output * cotangent): of "input", and of each parameter by its native key."""
     model.train(train)
-    leaves = {key: tensor for key, _, tensor in variables(model) if isinstance(tensor, nn.Parameter)}
+    leaves = {key: tensor for key, tensor in variables(model) if isinstance(tensor, nn.Parameter)}
     call, tensor = formed(model, on_device(x), form)
     leaves = {"input": tensor.requires_grad_(), **leaves}
     found = torch.autograd.grad(call(tensor), list(leaves.values()), on_device(cotangent))

@@ -8,43 +8,58 @@ from typing import Any
 import numpy as np
 
 from ..errors import ParityError
-from ..frameworks.layout import find_leaf, relayout, rename
+from ..frameworks import layers
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One array of a model: its native and its canonical key, its axes in both (empty where they are the same)."""
+    """One array of a model.
+
+    Attributes:
+        native: Its native key.
+        key: Its canonical key.
+        framework: The model's framework.
+        leaf: What the table of layouts knows of it; None for an array that is the same everywhere.
+        variable: What holds it.
+    """
 
     native: str
     key: str
-    axes: str
-    canonical: str
+    framework: str
+    leaf: layers.Slot | None
     variable: Any
 
     def inward(self, array: np.ndarray) -> np.ndarray:
         """A native array, or a gradient of it, as canonical."""
-        return relayout(array, self.axes, self.canonical) if self.axes else array
+        return self._moved(array, self.framework, "torch")
 
     def outward(self, array: np.ndarray) -> np.ndarray:
         """A canonical array as native."""
-        return relayout(array, self.canonical, self.axes) if self.axes else array
+        return self._moved(array, "torch", self.framework)
+
+    def _moved(self, array: np.ndarray, source: str, target: str) -> np.ndarray:
+        return array if self.leaf is None else next(iter(self.leaf.move([array], source, target).values()))
 
 
 def slots(framework: ModuleType, model: Any, aliases: Mapping[str, str]) -> list[Slot]:
-    """Every array of the model; `aliases` are layers' paths as another framework would say them."""
-    found = []
-    for native, kind, variable in framework.variables(model):
-        leaf = find_leaf(native, len(variable.shape), framework.NAME)
-        path, _, name = native.rpartition(".")
-        if leaf is not None and kind is not None and leaf.kind in ("any", kind):
-            form = leaf.form(framework.NAME)
-            key, axes, canonical = rename(native, leaf, "torch"), form.axes, leaf.torch.axes
-        else:
-            key, axes, canonical = native, "", ""
-            if name == "embedding" and kind is None:
-                key = f"{path}.weight" if path else "weight"
-        found.append(Slot(native, _aliased(key, aliases), axes, canonical, variable))
-    return found
+    """Every array of the model; `aliases` are layers' paths as another framework would say them.
+
+    What is one array here and several elsewhere, as in an attention, stays as it is.
+    """
+    variables = dict(framework.variables(model))
+    shapes = {key: tuple(map(int, variable.shape)) for key, variable in variables.items()}
+    found = layers.resolve(shapes, framework.NAME, framework.layers(model)).slots
+    alone = {slot.keys[0]: slot for slot in found if len(slot.keys) == len(slot.named("torch")[0]) == 1}
+    return [
+        Slot(
+            native,
+            _aliased(alone[native].named("torch")[0][0] if native in alone else native, aliases),
+            framework.NAME,
+            alone.get(native),
+            variable,
+        )
+        for native, variable in variables.items()
+    ]
 
 
 def read(framework: ModuleType, found: list[Slot]) -> dict[str, np.ndarray]:

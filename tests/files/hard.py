@@ -15,6 +15,7 @@ SHAPES = {
     "pool.norm.running_mean": (3,),
     "pool.norm.running_var": (3,),
     "fc.weight": (4, 6),
+    "fc.bias": (4,),
     "wide.weight": (70, 45, 2, 1),
 }
 

@@ -39,10 +39,10 @@ def test_inspect(tmp_path: Path) -> None:
 
 
 def test_inspect_shows_what_fits_nothing(tmp_path: Path) -> None:
-    np.savez(tmp_path / "x.npz", **{"a.position_ids": np.arange(3), "a.running_mean": np.zeros(2)})
+    np.savez(tmp_path / "x.npz", **{"a.weight_hr_l0": np.arange(3), "b.running_mean": np.zeros(2)})
     report = json.loads(run("inspect", "--json", tmp_path / "x.npz").stdout)
-    assert [each["name"] for each in report["tensors"]] == ["a.position_ids", "a.running_mean"]
-    assert "no layout is known for these torch arrays: a.position_ids" in report["problem"]
+    assert [each["name"] for each in report["tensors"]] == ["a.weight_hr_l0", "b.running_mean"]
+    assert "no layout is known for these torch arrays: a.weight_hr_l0" in report["problem"]
 
 
 def test_diff(tmp_path: Path) -> None:

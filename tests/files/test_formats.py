@@ -211,7 +211,7 @@ def test_integer_buffers(suffix: str, framework: str, dtype: str, tmp_path: Path
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
 def test_casts_and_refuses_to_overflow(dtype: str, tmp_path: Path) -> None:
     array = np.array([1.5, -0.0, np.inf, np.nan, 1e-3], np.float64)
-    counts = np.array([3], np.int64)
+    counts = np.arange(5)
     parity.save({"norm.running_mean": array, "norm.bias": counts}, tmp_path / "x.npz")
     arguments = ["convert", str(tmp_path / "x.npz"), str(tmp_path / "y.safetensors"), "--dtype", dtype]
     assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
@@ -241,11 +241,11 @@ def test_equal_weights_make_equal_files(tmp_path: Path) -> None:
 
 
 def test_arrays_of_unknown_layers_move_within_a_framework(tmp_path: Path) -> None:
-    weights = {"embed.position_ids": np.arange(3), "conv.weight": np.zeros((2, 3, 1, 1), np.float32)}
+    weights = {"rnn.weight_hr_l0": np.arange(3), "conv.weight": np.zeros((2, 3, 1, 1), np.float32)}
     safetensors.numpy.save_file(weights, tmp_path / "x.safetensors", {"format": "pt"})
     convert(tmp_path / "x.safetensors", tmp_path / "y.pt", "torch")
     assert_same({key: value.numpy() for key, value in torch.load(tmp_path / "y.pt").items()}, weights)
-    with pytest.raises(parity.ParityError, match=r"no layout is known.*position_ids"):
+    with pytest.raises(parity.ParityError, match=r"no layout is known.*weight_hr_l0"):
         convert(tmp_path / "x.safetensors", tmp_path / "y.msgpack", "flax")
 
 
@@ -254,10 +254,15 @@ def test_the_framework_is_told_or_asked_for(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", **linear)
     with pytest.raises(parity.ParityError, match=r"cannot tell the framework.*--from"):
         parity.load(tmp_path / "x.npz")
-    assert parity.load(tmp_path / "x.npz", framework="paddle").weights["fc.weight"].shape == (3, 2)
+    with pytest.raises(parity.ParityError, match=r"fc is of the kind linear or embedding: .*--layer 'fc=embedding'"):
+        parity.load(tmp_path / "x.npz", framework="paddle")
+    for kind, shape in (("linear", (3, 2)), ("embedding", (2, 3))):
+        found = parity.load(tmp_path / "x.npz", framework="paddle", layers={"f*": kind})
+        assert found.weights["fc.weight"].shape == shape
     for leaf, framework in (("running_mean", "torch"), ("_mean", "paddle"), ("scale", "flax")):
         name = "kernel" if framework == "flax" else "weight"
-        np.savez(tmp_path / "x.npz", **{f"fc.{name}": linear["fc.weight"], f"norm.{leaf}": norm})
+        bias = {"fc.bias": norm[: 2 if framework == "torch" else 3]}
+        np.savez(tmp_path / "x.npz", **bias, **{f"fc.{name}": linear["fc.weight"], f"norm.{leaf}": norm})
         assert parity.load(tmp_path / "x.npz").framework == framework
     np.savez(tmp_path / "x.npz", **{"a._mean": norm, "a.running_mean": norm})
     with pytest.raises(parity.ParityError, match="its names are of torch and paddle"):

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import ParityError
+from ...frameworks.layers import Layer, Weights
+from ...frameworks.telling import ask, parse_layer
 from .. import dialects, networks
 from . import atomic, limits, native, targets
 from .budget import without_collector
@@ -28,7 +30,7 @@ class Checkpoint:
 
     Attributes:
         weights: canonical arrays by canonical key, under this project's names where the dialect is known: what
-            `set_weights` takes.
+            `set_weights` takes. Their `layers` say what each layer was taken for.
         framework: "torch", "paddle", "flax" or "linen", whose names and axes the file has.
         dialect: the system whose names the file has; None where they are nobody's known here and were kept.
         module: the module that the system has under these names.
@@ -36,7 +38,7 @@ class Checkpoint:
         skipped: names of what the file holds besides: an epoch, layers outside the prefix.
     """
 
-    weights: dict[str, np.ndarray]
+    weights: Weights
     framework: str
     dialect: str | None = None
     module: str | None = None
@@ -53,6 +55,7 @@ class Opened:
     metadata: dict[str, str]
     skipped: tuple[str, ...]
     release: Callable[[], None]
+    layers: dict[str, Layer] = field(default_factory=dict)
 
     def below(self, prefix: str | None) -> "Opened":
         """The arrays below the path `prefix`, without it; the names of the others are skipped."""
@@ -66,25 +69,42 @@ class Opened:
             raise ParityError(f"no key begins with {head!a}; they begin with {', '.join(list(begin)[:20])}")
         arrays = {split[key][0] + split[key][1].removeprefix(head): self.arrays[key] for key in inside}
         outside = self.arrays.keys() - set(inside)
-        return replace(self, arrays=arrays, skipped=(*self.skipped, *sorted(outside)))
+        layers = {path.removeprefix(head): layer for path, layer in self.layers.items()}
+        return replace(self, arrays=arrays, skipped=(*self.skipped, *sorted(outside)), layers=layers)
 
-    def interpret(self, dialect: str | None) -> Checkpoint:
-        """The canonical views, under our names where the dialect is known."""
+    def interpret(self, dialect: str | None, to: str = "torch") -> Checkpoint:
+        """The canonical views, under our names where the dialect is known.
+
+        Args:
+            dialect: see `load`.
+            to: the framework that they are meant for; a layer that may be two kinds is an error where that matters.
+        """
         with without_collector():
-            return self._interpret(dialect)
+            return self._interpret(dialect, to)
 
-    def _interpret(self, dialect: str | None) -> Checkpoint:
-        weights, metadata = native.to_canonical(self.arrays, self.framework, self.metadata)
+    def _interpret(self, dialect: str | None, to: str) -> Checkpoint:
+        layers = {**(dialects.find(dialect).layers if dialect and is_system(dialect) else {}), **self.layers}
+        weights, metadata = native.to_canonical(self.arrays, self.framework, self.metadata, layers)
         network = networks.translate(weights, dialect)
         if network is not None:
             counters = native.rename_counters(metadata, network.paths)
-            return Checkpoint(network.weights, self.framework, networks.NAME, network.call, counters, self.skipped)
+            found = Weights(network.weights)
+            return Checkpoint(found, self.framework, networks.NAME, network.call, counters, self.skipped)
         match = dialects.recognise(weights, dialect)
         if match is None:
+            ask(weights.layers, {native.plain(self.framework), native.plain(to)})
             return Checkpoint(weights, self.framework, None, None, metadata, self.skipped)
+        if match.to not in ("torch", native.plain(to)) and any(rule.axes for rule, _, _ in match.arrays):
+            raise ParityError(f"the rules of {match.dialect} are for {match.to}, not {to}; give --to {match.to}")
         weights = dialects.apply(match, weights)
+        ask(weights.layers, {native.plain(self.framework), native.plain(to)})
         metadata = native.rename_counters(metadata, match.paths)
         return Checkpoint(weights, self.framework, match.dialect, match.module, metadata, self.skipped)
+
+
+def is_system(dialect: str | None) -> bool:
+    """Whether that is the name of a system, or of a file of rules."""
+    return dialect not in (None, dialects.AS_IS, networks.NAME)
 
 
 def load(
@@ -93,6 +113,7 @@ def load(
     framework: str | None = None,
     dialect: str | None = None,
     prefix: str | None = None,
+    layers: Mapping[str, str | Layer] | None = None,
 ) -> Checkpoint:
     """Read a checkpoint of any format; nothing that the file says is executed.
 
@@ -102,16 +123,17 @@ def load(
         dialect: the name of a system of `parity.dialects`, a file of rules, or "none" to keep the names as they are;
             left out, it is told from the keys.
         prefix: take only the layers below this path, and without it.
+        layers: what names and shapes do not tell of its layers, such as {"emb": "embedding"}; see `convert`.
 
     Raises:
         ParityError: for everything that is not a good file of weights, in one line that says what is wrong.
     """
-    opened = open_file(Path(path), framework=framework)
+    opened = open_file(Path(path), framework=framework, layers=layers)
     with about(path):
         checkpoint = opened.below(prefix).interpret(dialect)
     release = opened.release
     del opened
-    weights = {}
+    weights = Weights({}, checkpoint.weights.layers)
     for key in list(checkpoint.weights):
         view = checkpoint.weights.pop(key)
         # What was decompressed is nobody else's, and need not be copied.
@@ -131,7 +153,8 @@ def save(
     """Write canonical weights as `framework` names and orders them, in the format that the suffix says.
 
     Args:
-        weights: canonical arrays by canonical key, as `get_weights` gives them.
+        weights: canonical arrays by canonical key, as `get_weights` gives them. What that knows of the layers goes
+            into the file's metadata, where names and shapes do not tell it.
         path: the file, or for an Orbax checkpoint the directory; it appears whole or not at all.
         framework: "torch", "paddle", "flax" or "linen"; left out, the format's own, torch where it has several.
         metadata: text by text, kept in the file where the framework's loader does not see it.
@@ -143,9 +166,8 @@ def save(
     """
     target = Path(path)
     framework = target_framework(target, framework)
-    arrays, rest = native.from_canonical(
-        {key: np.asarray(array) for key, array in weights.items()}, framework, metadata or {}
-    )
+    given = Weights({key: np.asarray(array) for key, array in weights.items()}, getattr(weights, "layers", {}))
+    arrays, rest = native.from_canonical(given, framework, metadata or {})
     write(target, outgoing(arrays), framework, rest, force=force)
 
 
@@ -187,14 +209,16 @@ def check_target(path: Path, *, force: bool) -> None:
     targets.find(path, force=force, check_own=check_checkpoint if of_target(path).directory else None)
 
 
-def open_file(path: Path, *, framework: str | None = None) -> Opened:
-    """The arrays of a file, and whose they are."""
+def open_file(path: Path, *, framework: str | None = None, layers: Mapping[str, str | Layer] | None = None) -> Opened:
+    """The arrays of a file, whose they are, and what is told of the layers, here and in the file's metadata."""
     contents = read(path)
+    given = {name: parse_layer(layer) for name, layer in (layers or {}).items()}
     with about(path):
         if not contents.arrays:
             raise ParityError("holds no weights")
         told = native.tell_framework(contents.arrays, contents.framework, framework)
-    return Opened(contents.arrays, told, contents.metadata, contents.skipped, contents.release)
+        found = {**native.parse_layers(contents.metadata), **given}
+    return Opened(contents.arrays, told, contents.metadata, contents.skipped, contents.release, found)
 
 
 @contextmanager

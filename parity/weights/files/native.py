@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 
 from ...errors import ParityError
-from ...frameworks.layout import COUNTER, LEAVES, convert
+from ...frameworks import layout, telling
+from ...frameworks.layers import Layer, Weights
+from ...frameworks.layout import COUNTER, is_counter
 from .formats import FRAMEWORKS
 
 COLLECTIONS = ("params", "batch_stats")
-_MARKS = {
-    "torch": {COUNTER, "running_mean", "running_var"},
-    "paddle": {"_mean", "_variance"},
-    "flax": {"kernel", "scale", "mean", "var"},
-}
-_STATISTICS = {leaf.flax.name for leaf in LEAVES if leaf.torch.name.startswith("running_")}
+# Where a file's metadata keeps what names and shapes do not tell of its layers.
+LAYERS = "layers"
+_STATISTICS = {"mean", "var"}
 
 
 def tell_framework(arrays: Mapping[str, np.ndarray], hint: str | None, given: str | None) -> str:
@@ -32,7 +31,7 @@ def tell_framework(arrays: Mapping[str, np.ndarray], hint: str | None, given: st
     if (known := given or hint) is not None:
         return "linen" if is_linen and known == "flax" else known
     leaves = {key.rpartition(".")[2] for key in arrays}
-    found = [framework for framework, marks in _MARKS.items() if leaves & marks]
+    found = [framework for framework in layout.FRAMEWORKS if leaves & telling.marks(framework)]
     if len(found) == 1:
         return "linen" if is_linen and found == ["flax"] else found[0]
     if not found and not any(array.ndim == 2 for array in arrays.values()):
@@ -42,27 +41,70 @@ def tell_framework(arrays: Mapping[str, np.ndarray], hint: str | None, given: st
 
 
 def to_canonical(
-    arrays: Mapping[str, np.ndarray], framework: str, metadata: Mapping[str, str]
-) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Canonical views of the arrays, and the metadata, in which PyTorch's batch counters are kept."""
+    arrays: Mapping[str, np.ndarray],
+    framework: str,
+    metadata: Mapping[str, str],
+    layers: Mapping[str, "str | Layer"] | None = None,
+) -> tuple[Weights, dict[str, str]]:
+    """Canonical views of the arrays with the layers that they are of, and the metadata with PyTorch's batch counters.
+
+    A layer that may be two kinds is taken for one of them, and says so: see `layout.ask`.
+
+    Args:
+        arrays: native arrays by native key.
+        framework: whose they are.
+        metadata: the file's.
+        layers: what is told of the layers; see `layout.convert`.
+    """
     if framework == "linen":
         arrays = _without_collections(arrays)
-    counters = {key: _count(key, array) for key, array in arrays.items() if framework == "torch" and is_counter(key)}
-    canonical = convert(arrays, "flax" if framework == "linen" else framework, "torch")
-    return canonical, {**metadata, COUNTER: json.dumps(counters)} if counters else dict(metadata)
+    counters = {key: _count(key, array) for key, array in arrays.items() if is_counter(key, framework)}
+    canonical, found = layout.carry(arrays, plain(framework), "torch", layers or {})
+    rest = {key: value for key, value in metadata.items() if key != LAYERS}
+    return Weights(canonical, found), {**rest, COUNTER: json.dumps(counters)} if counters else rest
 
 
 def from_canonical(
-    canonical: Mapping[str, np.ndarray], framework: str, metadata: Mapping[str, str]
+    canonical: Weights, framework: str, metadata: Mapping[str, str], source: str = "torch"
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays under a framework's own names and axes, and the metadata that is left for the file."""
+    """The arrays under a framework's own names and axes, and the metadata that is left for the file.
+
+    Args:
+        canonical: canonical arrays, with what is known of their layers.
+        framework: whose names and axes they get.
+        metadata: text by text.
+        source: the framework that they come from.
+    """
+    target = plain(framework)
+    arrays: dict[str, np.ndarray] = canonical
+    layers = canonical.layers
+    if framework != "torch":
+        arrays, layers = layout.carry(canonical, "torch", target, layers)
+        telling.ask(layers, {plain(source), target})
+    noted = {path: str(layer) for path, layer in telling.notes(arrays, target, layers).items()}
+    rest = {**metadata, LAYERS: json.dumps(noted)} if noted else dict(metadata)
     if framework == "torch":
-        rest = {key: value for key, value in metadata.items() if key != COUNTER}
-        return {**canonical, **_counters(metadata, canonical)}, rest
-    arrays = convert(canonical, "torch", "flax" if framework == "linen" else framework)
+        rest.pop(COUNTER, None)
+        return {**arrays, **_counters(metadata, canonical)}, rest
     if framework == "linen":
         arrays = {f"{COLLECTIONS[key.rpartition('.')[2] in _STATISTICS]}.{key}": a for key, a in arrays.items()}
-    return arrays, dict(metadata)
+    return dict(arrays), rest
+
+
+def plain(framework: str) -> str:
+    """The framework whose layouts those are."""
+    return "flax" if framework == "linen" else framework
+
+
+def parse_layers(metadata: Mapping[str, str]) -> dict[str, Layer]:
+    """What the metadata tells of the layers, by path."""
+    try:
+        found = json.loads(metadata.get(LAYERS, "{}"))
+    except (ValueError, RecursionError) as error:
+        raise ParityError(f"the metadata {LAYERS!r} must be JSON: {error}") from error
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ParityError(f"the metadata {LAYERS!r} must be a JSON object of text")
+    return {path: telling.parse_layer(text) for path, text in found.items()}
 
 
 def rename_counters(metadata: Mapping[str, str], paths: Mapping[str, str]) -> dict[str, str]:
@@ -80,11 +122,6 @@ def split_collection(key: str, framework: str) -> tuple[str, str]:
         return "", key
     collection, dot, path = key.partition(".")
     return collection + dot, path
-
-
-def is_counter(key: str) -> bool:
-    """Whether the key is that of PyTorch's count of the batches that a norm has seen."""
-    return key.rpartition(".")[2] == COUNTER
 
 
 def _count(key: str, array: np.ndarray) -> Any:

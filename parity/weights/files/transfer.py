@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import ParityError
-from .. import dialects, networks
-from . import Opened, native, target_framework
+from ...frameworks.layers import Weights
+from .. import dialects
+from . import Opened, is_system, native, target_framework
 from .formats import of_target
 
 
@@ -31,15 +32,15 @@ def plan(opened: Opened, target: Path, *, to: str | None, dialect: str | None, p
     Raises:
         ParityError: for an unknown framework or dialect, keys that are not its own, a format that cannot hold them.
     """
-    if dialect not in (None, dialects.AS_IS, networks.NAME):
+    if dialect is not None and is_system(dialect):
         system = dialects.find(dialect)
         # Where a system's names are ours, both directions are one.
-        if _is_ours(opened):
+        if _is_outward(opened, system):
             return _outward(opened, target, to, system, prefix)
     opened = opened.below(prefix)
     framework = target_framework(target, to or _kept(target, opened.framework))
     try:
-        checkpoint = opened.interpret(dialect)
+        checkpoint = opened.interpret(dialect, framework)
     except ParityError:
         # Moved as they are, layers that the table of layouts does not know lose nothing.
         if framework != opened.framework or dialect not in (None, dialects.AS_IS) or _is_known(opened):
@@ -47,7 +48,7 @@ def plan(opened: Opened, target: Path, *, to: str | None, dialect: str | None, p
         checkpoint = None
     if checkpoint is None or (framework == opened.framework and checkpoint.dialect in (None, dialects.OURS)):
         return Moved(opened.arrays, framework, opened.metadata, opened.skipped, "names kept")
-    arrays, metadata = native.from_canonical(checkpoint.weights, framework, checkpoint.metadata)
+    arrays, metadata = native.from_canonical(checkpoint.weights, framework, checkpoint.metadata, opened.framework)
     said = f"names of {checkpoint.dialect} ({checkpoint.module})" if checkpoint.dialect else "names kept"
     return Moved(arrays, framework, metadata, checkpoint.skipped, said)
 
@@ -56,22 +57,36 @@ def _outward(opened: Opened, target: Path, to: str | None, system: dialects.Dial
     """Our names into the system's, below `prefix`."""
     several = len(of_target(target).frameworks) > 2
     framework = target_framework(target, to or (system.framework if several else None))
-    weights, metadata = native.to_canonical(opened.arrays, opened.framework, opened.metadata)
+    weights, metadata = _canonical(opened, system)
     match = dialects.translate_outward(weights, system)
     head = f"{prefix.removesuffix('.')}." if prefix else ""
-    weights = {head + key: array for key, array in dialects.apply(match, weights).items()}
+    translated = dialects.apply(match, weights)
+    layers = {head + path: layer for path, layer in translated.layers.items()}
+    named = Weights({head + key: array for key, array in translated.items()}, layers)
     metadata = native.rename_counters(metadata, {ours: head + theirs for ours, theirs in match.paths.items()})
-    arrays, metadata = native.from_canonical(weights, framework, metadata)
+    arrays, metadata = native.from_canonical(named, framework, metadata)
     return Moved(arrays, framework, metadata, opened.skipped, f"names for {match.dialect} ({match.module})")
 
 
-def _is_ours(opened: Opened) -> bool:
-    """Whether the file has the names of one of our modules."""
-    if not _is_known(opened):
+def _is_outward(opened: Opened, system: dialects.Dialect) -> bool:
+    """Whether the file has the names on the right of the system's rules: one of our modules', or a user's own."""
+    try:
+        weights, _ = _canonical(opened, system)
+    except ParityError:
         return False
-    weights, _ = native.to_canonical(opened.arrays, opened.framework, opened.metadata)
     ours = dialects.find(dialects.OURS)
-    return any(dialects.match(weights, ours, module).complete for module in ours.modules)
+    if any(dialects.match(weights, ours, module).complete for module in ours.modules):
+        return True
+    if any(dialects.match(weights, system, module).complete for module in system.modules):
+        return False
+    return any(dialects.match(weights, system, module, outward=True).complete for module in system.modules)
+
+
+def _canonical(opened: Opened, system: dialects.Dialect) -> tuple[Weights, dict[str, str]]:
+    """The file's canonical arrays, those that the system's rules name for its framework left as they are."""
+    framework = native.plain(opened.framework)
+    left = dialects.bare(system, opened.arrays) if framework == system.to != "torch" else {}
+    return native.to_canonical(opened.arrays, opened.framework, opened.metadata, {**left, **opened.layers})
 
 
 def _is_known(opened: Opened) -> bool:
