@@ -15,11 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from test_rules import vit_weights
 
 import parity
+from parity import save
 from parity.frameworks import torch as torch_adapter
 
 ROOT = Path(__file__).parent.parent
+RULES = ROOT / "docs" / "rules.md"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(bash|sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SHIM = f"""#!{sys.executable}
@@ -48,7 +51,7 @@ def folder(tmp_path):
     golden = load_file(ROOT / "tests" / "golden" / "timm_cbam.safetensors")
     state = {key.removeprefix("state/"): value for key, value in golden.items() if key.startswith("state/")}
     save_file(state, tmp_path / "timm_cbam.safetensors")
-    parity.save(parity.load(tmp_path / "timm_cbam.safetensors", framework="torch").weights, tmp_path / "cbam.pth")
+    save(parity.load(tmp_path / "timm_cbam.safetensors", framework="torch").weights, tmp_path / "cbam.pth")
     shutil.copy(tmp_path / "cbam.pth", tmp_path / "timm_cbam.pth")
     aspp = parity.get_weights(torch_adapter.build("ASPP", (4, 8), {}))
     np.savez(tmp_path / "a.npz", **{f"head.aspp.{k}": v for k, v in parity.convert(aspp, "torch", "paddle").items()})
@@ -56,6 +59,12 @@ def folder(tmp_path):
         [sys.executable, "-m", "parity", "convert", "a.npz", "model.pdparams", "--from", "paddle", "--dialect", "none"],
         cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
+    # What docs/rules.md speaks of.
+    (tmp_path / "vit.toml").write_text(re.search(r"^```toml\n(.*?)^```", RULES.read_text(), re.M | re.S)[1])
+    save({**vit_weights(12), "cls_token": np.ones((1, 1, 12))}, tmp_path / "vit.pth")
+    save({"emb.weight": np.ones((5, 4)), "head.weight": np.ones((2, 4))}, tmp_path / "classifier.pth")
+    attention = {"in_proj_weight": np.ones((24, 8)), "out_proj.weight": np.ones((8, 8))}
+    save({f"layers.0.attn.{key}": array for key, array in attention.items()}, tmp_path / "encoder.pth")
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "activate").write_text("")
     for name in ("examples", "scripts", "benchmarks", "tests"):

@@ -138,17 +138,17 @@ rest = "keep"
 """
 
 
-def vit_weights():
+def vit_weights(width=4):
     rng = np.random.default_rng(0)
-    shapes = {"tok.weight": (5, 4), "pos_embed": (1, 3, 4), "head.weight": (2, 4), "head.bias": (2,)}
+    shapes = {"tok.weight": (5, width), "pos_embed": (1, 3, width), "head.weight": (2, width), "head.bias": (2,)}
     for b in range(2):
         shapes |= {
-            f"blocks.{b}.norm1.weight": (4,),
-            f"blocks.{b}.norm1.bias": (4,),
-            f"blocks.{b}.attn.qkv.weight": (12, 4),
-            f"blocks.{b}.attn.qkv.bias": (12,),
-            f"blocks.{b}.attn.proj.weight": (4, 4),
-            f"blocks.{b}.attn.proj.bias": (4,),
+            f"blocks.{b}.norm1.weight": (width,),
+            f"blocks.{b}.norm1.bias": (width,),
+            f"blocks.{b}.attn.qkv.weight": (3 * width, width),
+            f"blocks.{b}.attn.qkv.bias": (3 * width,),
+            f"blocks.{b}.attn.proj.weight": (width, width),
+            f"blocks.{b}.attn.proj.bias": (width,),
         }
     return {key: rng.standard_normal(shape).astype(np.float32) for key, shape in shapes.items()}
 

@@ -22,18 +22,18 @@ NAMES = {
     "moskomule_se": "moskomule",
     "paddleclas_mobilenetv3_se": "paddleclas",
     "paddleseg_aspp": "paddleseg",
-    "seed000_se_aspp": "seed000",
-    "seed000_se_block": "seed000",
-    "seed001_cbam": "seed001",
-    "seed001_channel_attention": "seed001:ChannelAttention",
-    "seed001_se_block": "seed001:SE",
-    "seed001_spatial_attention_3": "seed001",
-    "seed001_spatial_attention_7": "seed001",
-    "seed002_aspp": "seed002",
-    "seed003_se": "seed003",
-    **{f"seed003_basic_block_{place}": "seed003" for place in ("identity", "post", "pre", "standard")},
-    "seed004_se_layer1": "seed004:SE",
-    "seed004_se_layer2": "seed004:SEConv",
+    "seed000_se_aspp": "bubbliiiing_deeplab",
+    "seed000_se_block": "bubbliiiing_deeplab",
+    "seed001_cbam": "bubbliiiing_yolo",
+    "seed001_channel_attention": "bubbliiiing_yolo:ChannelAttention",
+    "seed001_se_block": "bubbliiiing_yolo:SE",
+    "seed001_spatial_attention_3": "bubbliiiing_yolo",
+    "seed001_spatial_attention_7": "bubbliiiing_yolo",
+    "seed002_aspp": "torchvision",
+    "seed003_se": "seresnet_linear",
+    **{f"seed003_basic_block_{place}": "seresnet_linear" for place in ("identity", "post", "pre", "standard")},
+    "seed004_se_layer1": "paddle_excitation:SE",
+    "seed004_se_layer2": "paddle_excitation:SEConv",
     "timm_cbam": "timm",
     "timm_se": "timm",
     "torchvision_aspp": "torchvision",
@@ -153,10 +153,14 @@ def test_a_bias_that_their_side_lacks_goes_out_only_as_zero(tmp_path: Path) -> N
 def test_names_that_fit_two_of_a_systems_modules_are_asked_for(tmp_path: Path) -> None:
     weights = {"fc1.weight": np.ones((2, 8, 1, 1), np.float32), "fc2.weight": np.ones((8, 2, 1, 1), np.float32)}
     parity.save(weights, tmp_path / "ours.npz")
-    with pytest.raises(ParityError, match=r"fit seed001:SE, seed001:ChannelAttention, which differ; give --dialect"):
-        convert(tmp_path / "ours.npz", tmp_path / "x.pth", "--dialect", "seed001")
-    with pytest.raises(ParityError, match="seed001 has the modules SE, ChannelAttention, SpatialAttention, CBAM, got"):
-        convert(tmp_path / "ours.npz", tmp_path / "x.pth", "--dialect", "seed001:ASPP")
+    with pytest.raises(
+        ParityError, match=r"fit bubbliiiing_yolo:SE, bubbliiiing_yolo:ChannelAttention, which differ; give --dialect"
+    ):
+        convert(tmp_path / "ours.npz", tmp_path / "x.pth", "--dialect", "bubbliiiing_yolo")
+    with pytest.raises(
+        ParityError, match="bubbliiiing_yolo has the modules SE, ChannelAttention, SpatialAttention, CBAM, got"
+    ):
+        convert(tmp_path / "ours.npz", tmp_path / "x.pth", "--dialect", "bubbliiiing_yolo:ASPP")
 
 
 def test_any_number_of_rates(tmp_path: Path) -> None:
