@@ -8,10 +8,12 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from parity import ParityError
+from parity.cli import convert as convert_command
 from parity.cli.app import app
 from parity.frameworks.patterns import rearrange
 from parity.weights.dialects import apply, match, parse
 from parity.weights.dialects.rules import bind, fill
+from parity.weights.files.contents import outgoing
 
 HEAD = 'framework = "torch"\n'
 
@@ -169,6 +171,28 @@ def test_a_file_of_rules_for_another_framework_goes_there_and_back(tmp_path):
     assert np.array_equal(there["head.kernel"], vit_weights()["head.weight"].T)
     assert run(tmp_path / "b.safetensors", tmp_path / "c.safetensors", "--to", "torch", *arguments).exit_code == 0
     assert bits(load_file(tmp_path / "c.safetensors")) == bits(vit_weights())
+
+
+@pytest.mark.parametrize("rules", [True, False])
+def test_verify_reads_the_target_anew_and_says_so_in_one_line(rules, tmp_path):
+    (tmp_path / "vit.toml").write_text(VIT)
+    weights = vit_weights() | {"attn.in_proj_weight": np.ones((6, 2))} if not rules else vit_weights()
+    save_file(weights, tmp_path / "a.safetensors", {"format": "pt"})
+    told = (
+        ("--dialect", tmp_path / "vit.toml") if rules else ("--layer", "tok=embedding", "--layer", "attn=attention h=2")
+    )
+    told = (*told, "--verify", "--to", "flax")
+    result = run(tmp_path / "a.safetensors", tmp_path / "b.safetensors", *told)
+    assert result.exit_code == 0
+    assert f"verified: {len(weights)} tensors, equal bit for bit after the way back" in result.output
+
+
+def test_verify_can_fail(tmp_path, monkeypatch):
+    save_file({"a.weight": np.ones((2, 3)), "a.bias": np.ones(2)}, tmp_path / "a.safetensors", {"format": "pt"})
+    monkeypatch.setattr(convert_command, "outgoing", lambda arrays, _: outgoing({k: a + 1 for k, a in arrays.items()}))
+    result = run(tmp_path / "a.safetensors", tmp_path / "b.pdparams", "--verify")
+    assert result.exit_code == 1
+    assert "verified: 2 of 2 tensors differ after the way back" in result.output
 
 
 def test_rules_for_another_framework_are_refused_elsewhere(tmp_path):

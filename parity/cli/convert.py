@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from ..errors import ParityError
-from ..weights.files import FRAMEWORKS, about, check_target, open_file, write
+from ..weights.files import FRAMEWORKS, Opened, about, check_target, open_file, write
 from ..weights.files.contents import is_float, outgoing
 from ..weights.files.limits import dtype_named
-from ..weights.files.transfer import plan
+from ..weights.files.transfer import Moved, plan, way_back
+from .diff import differences_of
 from .terminal import bytes_bar, releasing
 
 _FRAMEWORK = "|".join(FRAMEWORKS)
@@ -39,6 +40,9 @@ def convert(
         str | None, typer.Option(help="Write floating-point weights as this: float16, bfloat16, float32, float64.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the target: a file, or an Orbax checkpoint.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read the target anew and compare it with the source.")
+    ] = False,
 ) -> None:
     """Convert a checkpoint to another format or framework.
 
@@ -63,6 +67,8 @@ def convert(
     wanted = None if dtype is None else dtype_named(dtype)
     if wanted is not None and not is_float(wanted):
         raise ParityError(f"--dtype must be of floating point, got {dtype}")
+    if verify and wanted is not None:
+        raise ParityError("--verify compares bits, which --dtype changes: give one of them")
     opened = open_file(source, framework=from_, layers=layers_told(layer))
     with about(source):
         moved = plan(opened, target, to=to, dialect=dialect, prefix=prefix)
@@ -73,6 +79,25 @@ def convert(
     if moved.skipped:
         more = f" and {len(moved.skipped) - 10} more" if len(moved.skipped) > 10 else ""
         typer.echo(f"left out: {', '.join(moved.skipped[:10])}{more}")
+    if verify:
+        _verify(opened, source, target, moved, dialect, prefix)
+
+
+def _verify(opened: Opened, source: Path, target: Path, moved: Moved, dialect: str | None, prefix: str | None) -> None:
+    """Say in one line whether the target, read anew and brought back, is the source bit for bit; exit code 1 if not."""
+    written = open_file(target, framework=moved.framework)
+    with about(target):
+        given, found = way_back(opened, written, moved, dialect=dialect, prefix=prefix)
+    differences = differences_of(given, found, (source, target), written.release)
+    for each in differences[:10]:
+        typer.echo(f"{each.name}: {each.what}" + (f", {each.values} of them" if each.values else ""))
+    typer.echo(
+        f"verified: {len(differences)} of {len(given)} tensors differ after the way back"
+        if differences
+        else f"verified: {len(given)} tensors, equal bit for bit after the way back"
+    )
+    if differences:
+        raise typer.Exit(1)
 
 
 def layers_told(options: list[str] | None) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """`parity diff`: whether two checkpoints hold the same weights."""
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -61,13 +62,24 @@ def compare(a: Path, b: Path, framework: str | None = None) -> list[Difference]:
     """The tensors that are not equal bit for bit."""
     one, other = (open_file(path, framework=framework) for path in (a, b))
     left, right = _weights(a, one), _weights(b, other)
-    differences = [Difference(key, f"only in {a}") for key in left if key not in right]
-    differences += [Difference(key, f"only in {b}") for key in right if key not in left]
 
     def release() -> None:
         one.release()
         other.release()
 
+    return differences_of(left, right, (a, b), release)
+
+
+def differences_of(
+    left: Mapping[str, np.ndarray],
+    right: Mapping[str, np.ndarray],
+    files: tuple[Path, Path],
+    release: Callable[[], None],
+) -> list[Difference]:
+    """The tensors of two files that are not equal bit for bit; `release` lets go of what was read."""
+    a, b = files
+    differences = [Difference(key, f"only in {a}") for key in left if key not in right]
+    differences += [Difference(key, f"only in {b}") for key in right if key not in left]
     with bytes_bar("comparing", sum(array.nbytes for array in left.values())) as advance:
         advance = releasing(release, advance)
         for key in left.keys() & right.keys():

@@ -21,6 +21,31 @@ class Moved:
     metadata: dict[str, str]
     skipped: tuple[str, ...]
     said: str
+    outward: bool = False
+
+
+def way_back(
+    opened: Opened, written: Opened, moved: Moved, *, dialect: str | None, prefix: str | None
+) -> tuple[Weights, Weights]:
+    """The canonical arrays of a file, and those that the file made of it gives back under the same names.
+
+    Args:
+        opened: the source.
+        written: the target, read anew.
+        moved: what was written.
+        dialect: as given to `plan`.
+        prefix: as given to `plan`.
+    """
+    if moved.outward:
+        assert dialect is not None
+        return opened.interpret(dialects.AS_IS).weights, written.below(prefix).interpret(dialect).weights
+    opened = opened.below(prefix)
+    if dialect is not None and is_system(dialect) and (system := dialects.find(dialect)).to != "torch":
+        weights, _ = native.to_canonical(opened.arrays, opened.framework, {}, {**system.layers, **opened.layers})
+        there, _ = _canonical(written, system)
+        return weights, dialects.apply(dialects.translate_outward(there, system), there)
+    given = opened.interpret(dialect, moved.framework).weights
+    return given, written.interpret(dialects.AS_IS, moved.framework).weights
 
 
 def plan(opened: Opened, target: Path, *, to: str | None, dialect: str | None, prefix: str | None) -> Moved:
@@ -65,7 +90,7 @@ def _outward(opened: Opened, target: Path, to: str | None, system: dialects.Dial
     named = Weights({head + key: array for key, array in translated.items()}, layers)
     metadata = native.rename_counters(metadata, {ours: head + theirs for ours, theirs in match.paths.items()})
     arrays, metadata = native.from_canonical(named, framework, metadata)
-    return Moved(arrays, framework, metadata, opened.skipped, f"names for {match.dialect} ({match.module})")
+    return Moved(arrays, framework, metadata, opened.skipped, f"names for {match.dialect} ({match.module})", True)
 
 
 def _is_outward(opened: Opened, system: dialects.Dialect) -> bool:
