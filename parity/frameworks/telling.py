@@ -11,7 +11,7 @@ from ..errors import ParityError
 from .kinds import FRAMEWORKS, KINDS, Kind
 from .layers import BARE, Layer, find, join, measured, name_pattern, prefixes, resolve, spelled
 
-_MAX_LISTED = 10
+_MAX_ASKED = 3
 _RECURRENT = re.compile(r"(weight|bias)_(ih|hh|hr|ho)(_l\d+)?(_reverse)?")
 
 
@@ -105,12 +105,13 @@ def ask(layers: Mapping[str, Layer], between: set[str]) -> None:
     if not doubtful:
         return
     path, first = next(iter(doubtful.items()))
-    listed = ", ".join(path or "the file's own arrays" for path in list(doubtful)[:_MAX_LISTED])
-    more = f" and {len(doubtful) - _MAX_LISTED} more" if len(doubtful) > _MAX_LISTED else ""
+    # Few, because a long message is cut in its middle, and the advice must stay.
+    listed = ", ".join(path or "the file's own arrays" for path in list(doubtful)[:_MAX_ASKED])
+    more = f" and {len(doubtful) - _MAX_ASKED} more" if len(doubtful) > _MAX_ASKED else ""
     raise ParityError(
         f"names and shapes do not tell whether {listed}{more} {'are' if len(doubtful) > 1 else 'is'} of the kind "
-        f"{first.kind} or {first.doubt}: say it with --layer '{path or '*'}={first.doubt}' and --layer "
-        f"'*={first.kind}' for the rest (layers={{{path or '*'!r}: {first.doubt!r}}})"
+        f"{first.kind} or {first.doubt}: say it with --layer '{path or '*'}={first.doubt}', and --layer "
+        f"'*={first.kind}' for the rest (layers=...)"
     )
 
 
