@@ -23,12 +23,12 @@ NAMES = {
     "paddleclas_mobilenetv3_se": "paddleclas",
     "paddleseg_aspp": "paddleseg",
     "seed000_se_aspp": "bubbliiiing_deeplab",
-    "seed000_se_block": "bubbliiiing_deeplab",
-    "seed001_cbam": "bubbliiiing_yolo",
-    "seed001_channel_attention": "bubbliiiing_yolo:ChannelAttention",
-    "seed001_se_block": "bubbliiiing_yolo:SE",
-    "seed001_spatial_attention_3": "bubbliiiing_yolo",
-    "seed001_spatial_attention_7": "bubbliiiing_yolo",
+    "seed000_se_block": "paddleclas",
+    "seed001_cbam": "yolo_forks",
+    "seed001_channel_attention": "yolo_forks:ChannelAttention",
+    "seed001_se_block": "yolo_forks:SE",
+    "seed001_spatial_attention_3": "yolo_forks",
+    "seed001_spatial_attention_7": "yolo_forks",
     "seed002_aspp": "torchvision",
     "seed003_se": "seresnet_linear",
     **{f"seed003_basic_block_{place}": "seresnet_linear" for place in ("identity", "post", "pre", "standard")},
@@ -154,13 +154,13 @@ def test_names_that_fit_two_of_a_systems_modules_are_asked_for(tmp_path: Path) -
     weights = {"fc1.weight": np.ones((2, 8, 1, 1), np.float32), "fc2.weight": np.ones((8, 2, 1, 1), np.float32)}
     parity.save(weights, tmp_path / "ours.npz")
     with pytest.raises(
-        ParityError, match=r"fit bubbliiiing_yolo:SE, bubbliiiing_yolo:ChannelAttention, which differ; give --dialect"
+        ParityError, match=r"fit yolo_forks:SE, yolo_forks:ChannelAttention, which differ; give --dialect"
     ):
-        convert(tmp_path / "ours.npz", tmp_path / "x.pth", "--dialect", "bubbliiiing_yolo")
+        convert(tmp_path / "ours.npz", tmp_path / "x.pth", "--dialect", "yolo_forks")
     with pytest.raises(
-        ParityError, match="bubbliiiing_yolo has the modules SE, ChannelAttention, SpatialAttention, CBAM, got"
+        ParityError, match="yolo_forks has the modules SE, ChannelAttention, SpatialAttention, CBAM, got"
     ):
-        convert(tmp_path / "ours.npz", tmp_path / "x.pth", "--dialect", "bubbliiiing_yolo:ASPP")
+        convert(tmp_path / "ours.npz", tmp_path / "x.pth", "--dialect", "yolo_forks:ASPP")
 
 
 def test_any_number_of_rates(tmp_path: Path) -> None:
