@@ -6,7 +6,8 @@ Arrays are float64 and maps (n, c, h, w). `Exact` computes as float64 does. `Noi
 operation a random error of the size that an honest computation in a format of unit roundoff u makes there:
 
 - one operation: uniform in u * |y| * [-1, 1], of deviation u / sqrt(3), but none where the format holds y as it is;
-- a convolution's sum of n products: of deviation a * sqrt(sum of their squares) * sqrt(log2 n) more, as if in pairs;
+- a convolution's sum of n products: of deviation a * sqrt(sum of their squares) * sqrt(log2 n) more. It grows as in
+  pairs and is sqrt(3) times as large, as of 6 log2 n products in order: kernels do both, in lanes and blocks;
 - a sum of n values: kernels add in order within blocks, here of B = min(n, BLOCK) values, and round n partial sums. The
   size P of these is the larger of what it is in the order of places, as of a smooth map, and in a random order,
   P^2 = m^2 B^2 / 3 + s^2 B / 2 for values of mean m and deviation s: of deviation a * P * sqrt(n / 3) more.
