@@ -273,3 +273,70 @@ def test_a_compiled_torch_model_has_the_same_keys():
 def test_a_model_of_no_framework_is_a_type_error():
     with pytest.raises(TypeError, match="got dict"):
         get_weights({})
+
+
+def flax_pair():
+    return nnx.List([nnx.Linear(3, 4, rngs=nnx.Rngs(0)), nnx.BatchNorm(4, rngs=nnx.Rngs(0)), nnx.Dropout(0.5, rngs=nnx.Rngs(0))])  # fmt: skip
+
+
+def pair_weights():
+    rng = np.random.default_rng(3)
+    shapes = {"0.weight": (4, 3), "0.bias": (4,)}
+    shapes |= {f"1.{name}": (4,) for name in ("weight", "bias", "running_mean", "running_var")}
+    return {key: rng.uniform(0.5, 1.5, shape) for key, shape in shapes.items()}
+
+
+def test_abstract_models_and_states_are_set_without_being_initialised():
+    weights = pair_weights()
+    abstract = nnx.eval_shape(flax_pair)
+    set_weights(abstract, weights)
+    state = nnx.eval_shape(lambda: nnx.state(flax_pair(), (nnx.Param, nnx.BatchStat)))
+    set_weights(state, weights)
+    model = flax_pair()
+    nnx.update(model, state)
+    x = jnp.ones((2, 3))
+    outputs = []
+    for each in (abstract, model):
+        each.eval()
+        outputs.append(np.asarray(each[1](each[0](x))))
+        assert {k: bits(a) for k, a in get_weights(each).items()} == {k: bits(a) for k, a in weights.items()}
+    assert np.array_equal(*outputs)
+    abstract.train()
+    assert abstract[2](x).shape == x.shape  # its random stream has a seed
+
+
+def test_linens_trees_are_set_in_place():
+    weights = {key: array for key, array in pair_weights().items() if "running" not in key}
+    tree = {
+        "0": {"kernel": jnp.zeros((3, 4)), "bias": jnp.zeros(4)},
+        "1": {"scale": jnp.zeros(4), "bias": jnp.zeros(4)},
+    }
+    set_weights(tree, weights)
+    assert np.array_equal(tree["0"]["kernel"], weights["0.weight"].T)
+    assert {k: bits(a) for k, a in get_weights(tree).items()} == {k: bits(a) for k, a in weights.items()}
+
+
+def test_one_name_of_a_tied_weight_is_enough_and_two_must_agree():
+    model = torch.nn.ModuleDict({"emb": torch.nn.Embedding(5, 3), "head": torch.nn.Linear(3, 5, bias=False)})
+    model["head"].weight = model["emb"].weight
+    weights = {"emb.weight": np.arange(15.0).reshape(5, 3)}
+    set_weights(model, weights)
+    assert get_weights(model).keys() == {"emb.weight", "head.weight"}
+    assert model["head"].weight is model["emb"].weight
+    set_weights(model, {**weights, "head.weight": weights["emb.weight"]})
+    with pytest.raises(ParityError, match=r"two names of one array, of shape \(5, 3\), are given different values"):
+        set_weights(model, {**weights, "head.weight": weights["emb.weight"] + 1})
+
+
+def test_a_gru_that_flax_does_not_have_is_refused_by_name():
+    weights = {key: array.numpy() for key, array in torch.nn.GRU(2, 3).state_dict().items()}
+    with pytest.raises(ParityError, match=r"the last third of bias_hh_l0 is not zero"):
+        convert(weights, "torch", "flax")
+    weights["bias_hh_l0"][6:] = 0
+    flax_weights = convert(weights, "torch", "flax")
+    assert np.array_equal(flax_weights["cell.dense_i.bias"], weights["bias_ih_l0"] + weights["bias_hh_l0"])
+
+
+def test_arrays_of_a_users_own_module_move_as_they_are():
+    model = torch.nn.ParameterDict({"gamma": torch.ones(3, 4), "pos_embed": torch.ones(1, 2, 3)})
+    assert {key: array.shape for key, array in get_weights(model).items()} == {"gamma": (3, 4), "pos_embed": (1, 2, 3)}
