@@ -359,13 +359,13 @@ def write_pt(data: bytes, **more: bytes) -> Callable[[Path], Path]:
 
 
 def checkpoint(folder: Path, **arrays: bytes) -> Path:
-    """An OCDBT store, in which each array has that `.zarray`."""
+    """An OCDBT store, in which each array has that `.zarray`, and each chunk that value."""
     import tensorstore
 
     path = folder / "x.orbax"
     store = tensorstore.KvStore.open({"driver": "ocdbt", "base": f"file://{path}/"}).result()
     for name, metadata in arrays.items():
-        store.write(f"{name}/.zarray", metadata).result()
+        store.write(name if "/" in name and name.rpartition("/")[2].isdigit() else f"{name}/.zarray", metadata).result()
     return path
 
 

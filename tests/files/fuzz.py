@@ -1,10 +1,11 @@
-"""Damages good files at random and reads them: whatever comes, only ParityError leaves the readers.
+"""Damages good files and Orbax directories at random and reads them: only ParityError leaves the readers.
 
 Usage: python tests/files/fuzz.py [--minutes 5] [--seed N]; the tests do the same for a few seconds.
 """
 
 import argparse
 import contextlib
+import os
 import random
 import shutil
 import tempfile
@@ -13,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from crafted import ARCHIVES, HEADERS, MESSAGES, PICKLES, TENSORS, write_pt
+from crafted import ARCHIVES, HEADERS, MESSAGES, PICKLES, TENSORS, write_pt, zarray
+from hurtful import MANIFEST, NODE, signed
 
 import parity
 from parity.errors import ParityError
@@ -26,6 +28,7 @@ WEIGHTS = {
 }
 SUFFIXES = {".safetensors": "torch", ".npz": "paddle", ".pt": "torch", ".pdparams": "paddle", ".msgpack": "linen"}
 MOST_SECONDS = 2.0
+DIRECTORIES = 100  # files between two directories
 # Numbers where readers go wrong, as the bytes that stand for them.
 NUMBERS = [n.to_bytes(size, "little") for size in (1, 2, 4, 8) for n in (0, 1, 2**7, 2 ** (8 * size) - 1)]
 
@@ -81,6 +84,41 @@ def read(path: Path) -> None:
     assert seconds < MOST_SECONDS, f"{path} took {seconds:.1f} s"
 
 
+def good_directories(folder: Path) -> list[Path]:
+    """Orbax checkpoints to begin with: as Orbax writes them, and one that is not compressed, where damage goes deeper."""
+    import tensorstore
+
+    parity.save(WEIGHTS, folder / "good.orbax", framework="flax", metadata={"a": "b"}, force=True)
+    spec = {"driver": "ocdbt", "base": f"file://{folder / 'plain.orbax'}/", "config": {"compression": None}}
+    store = tensorstore.KvStore.open(spec).result()
+    store.write("a.bias/.zarray", zarray(2)).result()
+    store.write("a.bias/0", bytes(8)).result()
+    return [folder / "good.orbax", folder / "plain.orbax"]
+
+
+def damage_directory(good: Path, path: Path, choose: random.Random) -> None:
+    """Put a copy of the directory at `path`, with damage in one file, in every second one under a good checksum."""
+    shutil.rmtree(path, ignore_errors=True)
+    shutil.copytree(good, path)
+    file = choose.choice([each for each in sorted(path.rglob("*")) if each.is_file() and each.stat().st_size])
+    data = file.read_bytes()
+    start = max(data.rfind(magic) for magic in (MANIFEST, NODE))
+    if start >= 0 and choose.randrange(2):
+        head, body = data[: start + 12], data[start + 12 : -4]
+        file.write_bytes(data[:start] + signed(head[start : start + 4], damage(body, [body], choose)))
+    else:
+        file.write_bytes(damage(data, [data], choose))
+
+
+def read_directory(path: Path) -> None:
+    """The same for an Orbax directory."""
+    start = sum(os.times()[:4])
+    with contextlib.suppress(ParityError):
+        parity.load(path)
+    seconds = sum(os.times()[:4]) - start
+    assert seconds < MOST_SECONDS, f"{path} took {seconds:.1f} s"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5.0)
@@ -89,6 +127,7 @@ def main() -> None:
     choose = random.Random(options.seed)
     folder = Path(tempfile.mkdtemp(prefix="parity-fuzz-"))
     seeds = good_files(folder)
+    directories = good_directories(folder)
     end, count = time.monotonic() + 60 * options.minutes, 0
     try:
         while time.monotonic() < end:
@@ -97,6 +136,11 @@ def main() -> None:
             path.write_bytes(damage(choose.choice(seeds[suffix]), seeds[suffix], choose))
             read(path)
             count += 1
+            # A process for each: not for each file too.
+            if count % DIRECTORIES == 0:
+                path = folder / "x.orbax"
+                damage_directory(choose.choice(directories), path, choose)
+                read_directory(path)
     except BaseException:
         print(f"seed {options.seed}, file {count}: kept as {path}")
         raise

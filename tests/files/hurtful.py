@@ -4,6 +4,7 @@ import io
 import json
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import msgpack
 from crafted import DATA, array, checkpoint, entry, npy, number, safetensors, shape_of, tensor, text, tup, zarray
 
 MIB = 1 << 20
+# What begins OCDBT's manifests and nodes.
+MANIFEST, NODE = b"\x0c\xdb\x3a\x2a", b"\x0c\xdb\x20\xde"
 
 
 def deflated(members: dict[str, bytes]) -> bytes:
@@ -88,6 +91,73 @@ def chunks(count: int, **more: object) -> Callable[[Path], Path]:
         return checkpoint(folder, **{"conv.bias": json.dumps(described).encode()})
 
     return write
+
+
+def decompressing_chunk(folder: Path) -> Path:
+    """An Orbax array of one value, whose chunk becomes 64 MiB."""
+    described = {**json.loads(zarray(1)), "compressor": {"id": "zlib", "level": 9}}
+    chunk = zlib.compress(bytes(64 * MIB), 9)
+    return checkpoint(folder, **{"conv.bias": json.dumps(described).encode(), "conv.bias/0": chunk})
+
+
+def decompressing_node(folder: Path) -> Path:
+    """An Orbax checkpoint of a few kilobytes whose only node becomes 100 MiB of keys and values."""
+    import tensorstore
+
+    config = {"compression": {"id": "zstd"}, "max_inline_value_bytes": MIB, "max_decoded_node_bytes": 1 << 29}
+    spec = {"driver": "ocdbt", "base": f"file://{folder / 'x.orbax'}/", "config": config}
+    store = tensorstore.KvStore.open(spec).result()
+    with tensorstore.Transaction() as transaction:
+        for i in range(100):
+            store.with_transaction(transaction)[f"{i:03}"] = bytes(MIB)
+    return folder / "x.orbax"
+
+
+def decompressing_manifest(folder: Path) -> Path:
+    """An Orbax checkpoint whose manifest becomes a table of a million files with names of 127 characters."""
+    files = 1_000_000
+    config = bytes(16) + b"\0\x64\x80\x80\x80\4\4\1" + bytes(4)
+    body = [(config + b"\xc0\x84\x3d", 1), (b"\0", files - 1), (b"\x7f", files), (b"\0", files), (b"a", 127 * files)]
+    path = checkpoint(folder)
+    path.mkdir(exist_ok=True)
+    (path / "manifest.ocdbt").write_bytes(signed(MANIFEST, b"\0\1" + zstd(body)))
+    return path
+
+
+def zstd(parts: list[tuple[bytes, int]]) -> bytes:
+    """A frame of Zstandard: each part as it is, or one byte that many times."""
+    blocks = []
+    for data, count in parts:
+        while count > 0:
+            times = min(count, 1 << 17)
+            blocks.append((2 | times << 3, data) if len(data) == 1 else (len(data) << 3, data))
+            count -= times
+    last = len(blocks) - 1
+    # A window of 128 KiB, and no size of the content.
+    frame = b"\x28\xb5\x2f\xfd\0\x38"
+    return frame + b"".join((head + (i == last)).to_bytes(3, "little") + data for i, (head, data) in enumerate(blocks))
+
+
+def signed(magic: bytes, body: bytes) -> bytes:
+    """An OCDBT manifest or node: its magic number, its length, its body and the checksum of all that."""
+    data = magic + struct.pack("<Q", len(body) + 16) + body
+    return data + struct.pack("<I", crc32c(data))
+
+
+def crc32c(data: bytes) -> int:
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = _CRC32C[(crc ^ byte) & 0xFF] ^ crc >> 8
+    return crc ^ 0xFFFFFFFF
+
+
+def _crc32c_of_byte(crc: int) -> int:
+    for _ in range(8):
+        crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc
+
+
+_CRC32C = [_crc32c_of_byte(byte) for byte in range(256)]
 
 
 def extension(*parts: object) -> msgpack.ExtType:
@@ -228,21 +298,21 @@ HURTFUL: dict[str, tuple[str, Callable[[], bytes]]] = {
         ".safetensors",
         lambda: safetensors({"__metadata__": {"a": "b" * 9_000_000 + "\U0001f600"}, "a.bias": entry()}, DATA),
     ),
-    "safetensors: a hundred thousand tensors": (".safetensors", lambda: scalars(100_000)),
+    "safetensors: a hundred thousand tensors": (".safetensors", lambda: scalars(100_000, "layers.{}.running_mean")),
     "safetensors: paths of two hundred parts": (
         ".safetensors",
         lambda: safetensors(
             {f"{'a.' * 200}{i}.weight": entry((1,), (4 * i, 4 * i + 4)) for i in range(900)}, bytes(3600)
         ),
     ),
-    "safetensors: a hundred thousand counters": (
+    "safetensors: fifty thousand counters": (
         ".safetensors",
-        lambda: scalars(100_000, "{}.num_batches_tracked", "I64", 8),
+        lambda: scalars(50_000, "{}.num_batches_tracked", "I64", 8),
     ),
 }
 
 
-def scalars(count: int, name: str = "w{}", dtype: str = "F32", size: int = 4) -> bytes:
+def scalars(count: int, name: str, dtype: str = "F32", size: int = 4) -> bytes:
     header = {name.format(i): entry((), (size * i, size * (i + 1)), dtype) for i in range(count)}
     return safetensors(json.dumps(header, separators=(",", ":")).encode(), bytes(size * count))
 
@@ -250,6 +320,9 @@ def scalars(count: int, name: str = "w{}", dtype: str = "F32", size: int = 4) ->
 FOLDERS: dict[str, Callable[[Path], Path]] = {
     "orbax: a million chunks that are not there": chunks(1_000_000),
     "orbax: metadata of a megabyte": chunks(1, pad=[[]] * 300_000),
+    "orbax: a chunk that decompresses": decompressing_chunk,
+    "orbax: a node that decompresses": decompressing_node,
+    "orbax: a manifest that decompresses": decompressing_manifest,
 }
 
 

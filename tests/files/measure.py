@@ -27,7 +27,7 @@ ACTIONS: dict[str, Callable[[Path], object]] = {
 
 
 def measure(action: str, path: Path) -> dict[str, object]:
-    """What came of it, the bytes at its peak and the seconds of work that it took."""
+    """What came of it, the bytes at its peak, those of a process that it started, and the processors' seconds."""
     before = kilobytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     start = time.process_time()
@@ -44,6 +44,7 @@ def measure(action: str, path: Path) -> dict[str, object]:
         "action": action,
         "seconds": seconds,
         "bytes": 1024 * (kilobytes("VmHWM") - before),
+        "child": 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss,
     }
 
 
@@ -62,7 +63,7 @@ def apart(action: str, path: Path) -> str:
     with open(reader, "rb") as file:  # noqa: PTH123
         line = file.read()
     os.waitpid(child, 0)
-    return line.decode() or json.dumps({"file": str(path), "action": action, "error": "died", "seconds": 0, "bytes": 0})
+    return line.decode() or json.dumps({"file": str(path), "action": action, "error": "died"})
 
 
 if __name__ == "__main__":

@@ -1,31 +1,42 @@
-"""Orbax checkpoint directories: read through TensorStore after a look at every entry, written by Orbax itself."""
+"""Orbax checkpoint directories: read by TensorStore, in a process whose memory is bounded, and written by Orbax."""
 
+import importlib.util
 import json
 import logging
 import math
 import os
+import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from ...errors import ParityError
 from . import limits
-from .budget import Budget
+from .budget import SECONDS, SECONDS_PER_MIB, Budget
 from .contents import Contents, Outgoing
 from .tree import nest
 
 _CHECKPOINT = "_CHECKPOINT_METADATA"
-_ARRAYS = {".zarray": "zarr", "zarr.json": "zarr3"}
 _VALUE = ".value"  # what Orbax puts behind the name of an nnx.Variable
 MAX_ENTRIES = 100_000
 _MAX_DESCRIPTION = 1 << 16  # bytes of an array's .zarray or zarr.json
 # What TensorStore needs for a chunk, measured.
 _CHUNK_MEMORY = 2200
 _CHUNK_STEPS = 25
+# What TensorStore's threads need, whatever they read.
+_THREADS_MEMORY = 48 << 20
+_MAX_ANSWER = limits.MAX_HEADER
+_DESCRIPTORS = Path("/proc/self/fd")
+_GREEDY = "would take far more {what} than its {stored} bytes explain"
+
+Described = tuple[tuple[int, ...], np.dtype, Any]  # an array's shape, dtype and chunk
 
 
 def read(path: Path) -> Contents:
@@ -44,7 +55,7 @@ def _opened(path: Path) -> Iterator[Path]:
     """The directory by its descriptor: no character of its path can mean something then, and it stays this one."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        by_number = Path(f"/proc/self/fd/{descriptor}")
+        by_number = _DESCRIPTORS / str(descriptor)
         yield by_number if by_number.is_dir() else path.resolve()
     finally:
         os.close(descriptor)
@@ -56,35 +67,116 @@ def _read(path: Path) -> Contents:
         raise ParityError("no Orbax checkpoint: it has no manifest.ocdbt")
     budget = Budget(stored)
     metadata = _metadata(path / _CHECKPOINT, budget)
-    try:
-        import tensorstore
-    except ImportError as error:
-        raise ParityError("an Orbax checkpoint needs TensorStore: pip install attention-parity[flax]") from error
-    # Not as one text, which would be a URL: `%41`, `#`, `?` and `|` mean something there.
-    base = {"driver": "ocdbt", "base": {"driver": "file", "path": f"{path}/"}}
-    store = tensorstore.KvStore.open(base).result()
-    keys = [key.decode("ascii") for key in store.list().result()]
-    limits.check_count(len(keys))
-    opened = {}
-    for name, file in _names(keys):
-        if len(store.read(f"{name}/{file}").result().value) > _MAX_DESCRIPTION:
-            raise ParityError(f"{name} must be described in {_MAX_DESCRIPTION} bytes at most")
-        driver = _ARRAYS[file]
-        spec = {"driver": driver, "kvstore": {**base, "path": f"{name}/"}}
-        opened[name] = tensorstore.open(spec, open=True, read=True).result()
-    shapes = {name: (limits.check_shape(store.shape), store.dtype.numpy_dtype) for name, store in opened.items()}
-    for _, dtype in shapes.values():
-        limits.dtype_named(dtype.name)
-    budget.tensors(len(shapes))
-    budget.expand(sum(limits.count_bytes(*shape) for shape in shapes.values()))
-    # Chunks of nothing but the fill value are not stored, and cost as much as others.
-    chunks = sum(_chunks(store.shape, store.chunk_layout.read_chunk.shape) for store in opened.values())
-    budget.take(_CHUNK_MEMORY * chunks)
-    budget.step(_CHUNK_STEPS * chunks)
-    arrays = {name: np.asarray(store.read().result()) for name, store in opened.items()}
+    with _child(path, budget) as child:
+        described = _described(child.answer()["arrays"])
+        _pay(described, budget)
+        child.go_on()
+        arrays = {name: child.array(shape, dtype) for name, (shape, dtype, _) in described.items()}
     if arrays and all(name.endswith(_VALUE) for name in arrays):
         arrays = {name.removesuffix(_VALUE): array for name, array in arrays.items()}
     return Contents(arrays, metadata, "flax")
+
+
+def _described(arrays: dict[str, Any]) -> dict[str, Described]:
+    for name in arrays:
+        if "/" in name or "" in limits.check_name(name).split("."):
+            raise ParityError(f"an array cannot have the name {name!a}")
+    return {
+        name: (limits.check_shape(shape), limits.dtype_named(dtype), chunk)
+        for name, (shape, dtype, chunk) in arrays.items()
+    }
+
+
+def _pay(described: dict[str, Described], budget: Budget) -> None:
+    budget.tensors(len(described))
+    budget.expand(sum(limits.count_bytes(shape, dtype) for shape, dtype, _ in described.values()))
+    # Chunks of nothing but the fill value are not stored, and cost as much as others.
+    chunks = sum(_chunks(shape, chunk) for shape, _, chunk in described.values())
+    budget.take(_CHUNK_MEMORY * chunks)
+    budget.step(_CHUNK_STEPS * chunks)
+
+
+@dataclass(frozen=True)
+class _Child:
+    """The process that reads; its answers are lines of JSON, and the bytes of arrays."""
+
+    process: subprocess.Popen[bytes]
+    stored: int
+
+    def answer(self) -> dict[str, Any]:
+        line = self._out().readline(_MAX_ANSWER)
+        if not line.endswith(b"\n"):
+            raise self._ended()
+        answer = json.loads(line)
+        if "refused" in answer:
+            raise ParityError(answer["refused"])
+        if "damaged" in answer:
+            raise ParityError(f"is damaged: {answer['damaged']}")
+        if "memory" in answer:
+            raise ParityError(_GREEDY.format(what="memory", stored=self.stored))
+        return answer
+
+    def go_on(self) -> None:
+        if self.process.stdin is None:
+            raise AssertionError
+        try:
+            self.process.stdin.write(b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise self._ended() from None
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        array = np.empty(shape, dtype)
+        data = array.reshape(-1).view(np.uint8).data
+        if self.answer()["bytes"] != len(data):
+            raise ParityError("is damaged: an array has not the size that it is described with")
+        while data:
+            count = self._out().readinto(data)  # type: ignore[attr-defined]
+            if not count:
+                raise self._ended()
+            data = data[count:]
+        return array
+
+    def _out(self) -> IO[bytes]:
+        if self.process.stdout is None:
+            raise AssertionError
+        return self.process.stdout
+
+    def _ended(self) -> ParityError:
+        code = self.process.wait()
+        if code == -signal.SIGXCPU:
+            return ParityError(_GREEDY.format(what="work", stored=self.stored))
+        if code < 0:
+            # Where the system gives no more memory, C++ aborts.
+            greedy = _GREEDY.format(what="memory", stored=self.stored)
+            return ParityError(f"TensorStore was ended by {signal.Signals(-code).name}: it {greedy}, or is damaged")
+        return ParityError(
+            f"TensorStore's process, {sys.executable}, ended with exit code {code} before it had read it"
+        )
+
+
+@contextmanager
+def _child(path: Path, budget: Budget) -> Iterator[_Child]:
+    """The process that reads the checkpoint, which ends with the block whatever happens there."""
+    if importlib.util.find_spec("tensorstore") is None:
+        raise ParityError("an Orbax checkpoint needs TensorStore: pip install attention-parity[flax]")
+    options = {
+        "path": str(path),
+        "memory": budget.memory + _THREADS_MEMORY,
+        "seconds": SECONDS + SECONDS_PER_MIB * budget.stored / (1 << 20),
+        "keys": limits.MAX_TENSORS,
+        "description": _MAX_DESCRIPTION,
+    }
+    # Without the script's folder among the places of modules: its neighbours have the names of libraries.
+    command = [sys.executable, "-P", str(Path(__file__).with_name("orbax_child.py")), json.dumps(options)]
+    descriptors = [int(path.name)] if path.parent == _DESCRIPTORS else []
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, pass_fds=descriptors
+    ) as process:
+        try:
+            yield _Child(process, budget.stored)
+        finally:
+            process.kill()
 
 
 def write(directory: Path, arrays: Mapping[str, Outgoing], metadata: Mapping[str, str]) -> None:
@@ -158,14 +250,3 @@ def _metadata(path: Path, budget: Budget) -> dict[str, str]:
     content = json.loads(text)
     custom = content.get("custom_metadata") if isinstance(content, dict) else None
     return limits.check_metadata(custom or {})
-
-
-def _names(keys: list[str]) -> Iterator[tuple[str, str]]:
-    """The arrays among the keys of the store, and the file that describes each."""
-    for key in keys:
-        name, _, last = key.rpartition("/")
-        if last in _ARRAYS:
-            parts = limits.check_name(name).split(".")
-            if "/" in name or "" in parts:
-                raise ParityError(f"an array cannot have the name {name!a}")
-            yield name, last

@@ -209,6 +209,7 @@ class Refused:
     reason: str
 
 
+_UNKNOWN = Refused("which no weights need: not read")
 Calls = Mapping[Name, Callable[..., Any] | Refused | None]
 
 # What may be named; None where it may be named and not called.
@@ -451,7 +452,8 @@ class _Machine:
         # What protocols below 3 call it.
         value = Name("builtins" if module == "__builtin__" else module, name)
         self.budget.take(2 * _OBJECT)
-        if isinstance(call := self.calls.get(value, Refused("which no weights need: not read")), Refused):
+        self.budget.step(_CALL)
+        if isinstance(call := self.calls.get(value, _UNKNOWN), Refused):
             raise ParityError(f"the pickle names {module[:60]!a} {name[:60]!a}, {call.reason}")
         self.push(value)
 
