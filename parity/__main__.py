@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 
-from .errors import ParityError
+from .errors import ParityError, printable, shortened
 
 # `typing` itself takes a fifth of the time until signals are caught.
 TYPE_CHECKING = False
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Seconds in which the same signal again does not disturb the clearing up.
 CLEARING = 2.0
+MAX_LINE = 300  # characters of an error
 
 
 class Stopped(BaseException):
@@ -127,9 +128,8 @@ def _end(message: str, code: int) -> "NoReturn":
         # What is left in its buffer would be an error again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if message:
-        line = "".join(character if character.isprintable() else "?" for character in message)
         with suppress(OSError):
-            print(f"parity: {line}", file=sys.stderr)
+            print(shortened(f"parity: {printable(message)}", MAX_LINE), file=sys.stderr)
     sys.exit(code)
 
 

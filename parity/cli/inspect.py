@@ -3,18 +3,17 @@
 import hashlib
 import json
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 
-from ..errors import ParityError
+from ..errors import ParityError, printable, shortened
 from ..frameworks.layers import Weights
-from ..weights.files import FRAMEWORKS, MAX_MESSAGE, Checkpoint, open_file, printable, shortened
+from ..weights.files import FRAMEWORKS, MAX_MESSAGE, Checkpoint, open_file
 from ..weights.files.budget import without_collector
-from ..weights.files.contents import Advance, Outgoing
+from ..weights.files.contents import Advance, Outgoing, dtype_name
 from .terminal import bytes_bar, releasing
 
 
@@ -70,16 +69,10 @@ def describe(file: Path, framework: str | None = None) -> dict[str, Any]:
 
 
 def _describe(name: str, array: np.ndarray, advance: Advance) -> dict[str, Any]:
-    dtype = _dtype_name(array.dtype)
+    dtype = dtype_name(array.dtype)
     digest = hashlib.sha256(f"{dtype} {array.shape}\n".encode())
     Outgoing(array, array.dtype).write(_Sink(digest), advance)
     return {"name": name, "shape": list(array.shape), "dtype": dtype, "sha256": digest.hexdigest()}
-
-
-@cache
-def _dtype_name(dtype: np.dtype) -> str:
-    """The dtype's name, which NumPy puts together anew each time that it is asked."""
-    return dtype.name
 
 
 class _Sink:

@@ -305,9 +305,9 @@ HURTFUL: dict[str, tuple[str, Callable[[], bytes]]] = {
             {f"{'a.' * 200}{i}.weight": entry((1,), (4 * i, 4 * i + 4)) for i in range(900)}, bytes(3600)
         ),
     ),
-    "safetensors: fifty thousand counters": (
+    "safetensors: a hundred thousand counters": (
         ".safetensors",
-        lambda: scalars(50_000, "{}.num_batches_tracked", "I64", 8),
+        lambda: scalars(100_000, "{}.num_batches_tracked", "I64", 8),
     ),
 }
 

@@ -11,6 +11,7 @@ import pytest
 from hard import SHAPES, hard_weights, names
 
 import parity
+from parity.__main__ import _end, main
 
 ROOT = Path(__file__).parents[2]
 MIB = 1 << 20
@@ -117,6 +118,7 @@ class Refuse:
             raise ImportError(name)
 sys.meta_path.insert(0, Refuse())
 import parity
+from parity.__main__ import _end, main
 for suffix, framework in [("npz", "torch"), ("safetensors", "flax"), ("pdparams", "paddle"), ("pt", "torch"),
                           ("msgpack", "flax")]:
     weights = parity.load("x.npz").weights
@@ -166,3 +168,46 @@ def test_large_files_take_little_memory(options: tuple[str, ...], tmp_path: Path
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
     assert int(result.stdout.split()[-1]) * 1024 <= largest + 200 * MIB
+
+
+LONG = "\x1b[31m\n\u202e\ud800" + "z" * 3000
+LINES = {
+    "a command": [LONG],
+    "an option": ["inspect", f"--{LONG}"],
+    "a value": ["inspect", "x.npz", "--from", LONG],
+    "a path": ["inspect", LONG],
+    "a path with a name of its own": ["inspect", "/".join(["\n" * 100] * 9)],
+    "a target": ["convert", "x.npz", f"{LONG}.npz"],
+    "a suffix": ["convert", "x.npz", f"y.{LONG}"],
+    "a prefix": ["convert", "x.npz", "y.npz", "--prefix", LONG],
+    "a dialect": ["convert", "x.npz", "y.npz", "--dialect", LONG],
+    "a record": ["report", LONG],
+    "a case": ["run", "--case", LONG],
+    "a port": ["port", f"{LONG}.py:make"],
+}
+
+
+@pytest.mark.parametrize("arguments", LINES.values(), ids=LINES)
+def test_one_line_of_error(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("x.npz", **{"a.running_mean": np.zeros(2)})
+    monkeypatch.setattr(sys, "argv", ["parity", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    line = capsys.readouterr().err
+    assert line.startswith("parity: ")
+    assert line.endswith("\n")
+    assert len(line) <= 301
+    assert line[:-1].isprintable()
+
+
+def test_the_line_keeps_what_is_wrong_and_the_cure(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        _end(f"x.pt: is wrong {'z' * 5000}; save it again", 2)
+    line = capsys.readouterr().err
+    assert line.startswith("parity: x.pt: is wrong zzz")
+    assert line.endswith("zzz; save it again\n")
+    assert len(line) == 301

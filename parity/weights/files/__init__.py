@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import ParityError
+from ...errors import ParityError, printable, shortened
 from ...frameworks.layers import Layer, Weights
 from ...frameworks.telling import ask, parse_layer
 from .. import dialects, networks
@@ -229,21 +229,6 @@ def about(path: str | PathLike[str]) -> Iterator[None]:
     except ParityError as error:
         where = shortened(str(path), MAX_MESSAGE // 2)
         raise ParityError(shortened(printable(f"{where}: {error}"), MAX_MESSAGE)) from error
-
-
-def printable(text: str) -> str:
-    """The text on one line, with what is no printable character as its escape."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text.replace("\n", " "))
-
-
-def shortened(text: str, length: int) -> str:
-    """The text, without its middle if it is longer; what is wrong stands at the beginning and the cure at the end."""
-    if len(text) <= length:
-        return text
-    head = 2 * length // 3
-    return f"{text[:head]} ... {text[len(text) - (length - head - 5) :]}"
 
 
 def target_framework(path: Path, framework: str | None) -> str:

@@ -3,6 +3,7 @@
 import mmap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -87,6 +88,12 @@ def outgoing(arrays: Mapping[str, np.ndarray], dtype: np.dtype | None = None) ->
         key: Outgoing(array, dtype if dtype is not None and is_float(array.dtype) else array.dtype)
         for key, array in arrays.items()
     }
+
+
+@cache
+def dtype_name(dtype: np.dtype) -> str:
+    """The dtype's name, which NumPy puts together anew each time that it is asked."""
+    return dtype.name
 
 
 def is_float(dtype: np.dtype) -> bool:

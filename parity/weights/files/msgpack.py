@@ -16,7 +16,7 @@ import numpy as np
 from ...errors import ParityError
 from . import limits
 from .budget import Budget
-from .contents import Advance, Arrays, Contents, Outgoing, Texts
+from .contents import Advance, Arrays, Contents, Outgoing, Texts, dtype_name
 from .tree import flatten, nest
 
 _METADATA = "__metadata__"
@@ -246,7 +246,7 @@ def _write_array(file: IO[bytes], array: Outgoing, advance: Advance) -> None:
 
 def _write_head(file: IO[bytes], shape: tuple[int, ...], array: Outgoing) -> None:
     """Everything of an array up to its bytes: an extension of (shape, name of the dtype, bytes)."""
-    head = _PACKER.pack_array_header(3) + _PACKER.pack(list(shape)) + _PACKER.pack(array.dtype.name)
+    head = _PACKER.pack_array_header(3) + _PACKER.pack(list(shape)) + _PACKER.pack(dtype_name(array.dtype))
     head += b"\xc6" + struct.pack(">I", array.nbytes)
     file.write(b"\xc9" + struct.pack(">Ib", len(head) + array.nbytes, _NDARRAY) + head)
 

@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import ParityError
 from . import limits
 from .budget import Budget
-from .contents import Advance, Arrays, Contents, Texts
+from .contents import Advance, Arrays, Contents, Texts, dtype_name
 from .labels import label, unlabel
 
 _CODES = {
@@ -75,7 +75,7 @@ def write(file: IO[bytes], arrays: Arrays, metadata: Texts, framework: str, adva
     for name, array in ordered:
         end = position + array.nbytes
         header[limits.check_name(name)] = {
-            "dtype": _NAMES[array.dtype.name],
+            "dtype": _NAMES[dtype_name(array.dtype)],
             "shape": list(array.shape),
             "data_offsets": [position, end],
         }
