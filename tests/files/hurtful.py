@@ -336,3 +336,4 @@ def write_hurtful(name: str, folder: Path) -> Path:
 
 
 ALL = (*HURTFUL, *FOLDERS)
+DECOMPRESSED = ("orbax: a node that decompresses", "orbax: a manifest that decompresses")

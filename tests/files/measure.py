@@ -44,7 +44,7 @@ def measure(action: str, path: Path) -> dict[str, object]:
         "action": action,
         "seconds": seconds,
         "bytes": 1024 * (kilobytes("VmHWM") - before),
-        "child": 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss,
+        "child": 1024 * (resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss - before),
     }
 
 
