@@ -11,7 +11,17 @@ from .budget import Budget
 from .tree import flatten
 
 # What scripts call the weights, the likeliest first.
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "weights", "params")
+_WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "weights",
+    "params",
+    "state_dict_ema",
+    "model_ema",
+    "ema",
+)
 
 
 def unwrap(
