@@ -81,8 +81,9 @@ def factors(case, witness, *, train):
     return {key: found[key].noise.rms / noise.rms for key, noise in expected.noise.items() if noise.rms > 0}
 
 
-@pytest.mark.parametrize("mode", ["eval", "train"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    ("name", "mode"), [*((name, "eval") for name in CASES), *((name, "train") for name in CASES[:4])]
+)
 def test_pytorch_errs_as_the_reference_predicts(name, mode):
     found = factors(select([name])[0], of_torch, train=mode == "train")
     assert min(found.values()) > 1 / FACTOR
