@@ -53,3 +53,12 @@ def test_tools_have_one_version():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     named = {re.match(r"[\w-]+", name)[0].lower().replace("-", "_") for name in project["dependencies"]}
     assert named <= {pin.lower().replace("-", "_") for pin in pins}
+
+
+def test_the_versions_page_has_the_ranges():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    ranges = [*extras["torch"], *extras["paddle"], *extras["flax"], *project["dependencies"]]
+    page = (ROOT / "docs" / "versions.md").read_text().split("## What was tried")[0]
+    rows = [line.strip("| ").split(" | ")[:2] for line in page.splitlines() if line.startswith("| ")][1:]
+    assert rows == [name.split(">=") for name in ranges]
