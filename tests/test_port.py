@@ -1,15 +1,21 @@
 """`parity port`: the verdict, the layer and the line of models that are nobody's here."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import parity
 from parity.errors import ParityError
 from parity.port.compare import port
 from parity.port.inputs import from_shapes
 from parity.port.load import load_factory
+from parity.testing import assert_same
 
 ORIGINAL = """
 import torch
@@ -155,5 +161,38 @@ def test_weights_that_do_not_pair_are_named(tmp_path):
 
 def test_a_spec_without_a_factory_is_one_line():
     with pytest.raises(ParityError, match=r"must be FILE\.py:FACTORY"):
-        port("net.py", "net.py", [np.zeros((1, 2))])
+        parity.port("net.py", "net.py", [np.zeros((1, 2))])
     assert not Path("net.py").exists()
+
+
+def test_an_assertion_says_the_layer_the_cause_and_the_line(tmp_path):
+    edit = ("nn.BatchNorm2d(channels)", "nn.BatchNorm2d(channels, eps=1e-3)")
+    specs = write(tmp_path, "net.py", ORIGINAL), write(tmp_path, "port.py", ORIGINAL, edit)
+    with pytest.raises(AssertionError) as caught:
+        assert_same(*map(load_factory, specs), from_shapes(SHAPE, 0), modes=["eval"], dtypes=["float64"])
+    said = str(caught.value)
+    assert "FIRST DIFFERENCE blocks.0.norm (BatchNorm2d)" in said
+    assert "CAUSE epsilon: 0.001 in the port, 1e-05 in the original" in said
+    assert "self.norm = nn.BatchNorm2d(channels, eps=1e-3)" in said
+
+
+def test_the_plugin_writes_the_reports_of_passed_and_failed_ports(tmp_path):
+    write(tmp_path, "net.py", ORIGINAL)
+    write(tmp_path, "other.py", ORIGINAL, ("x + F.gelu", "x - F.gelu"))
+    (tmp_path / "test_mine.py").write_text(
+        "import net, other, numpy as np, pytest\n"
+        "from parity.testing import assert_same\n"
+        "X = [np.random.default_rng(0).standard_normal((2, 3, 16, 16))]\n"
+        "@pytest.mark.parametrize('port', [net.build, other.build])\n"
+        "def test_port(port):\n"
+        "    assert_same(net.build, port, X, modes=['eval'], dtypes=['float64'])\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "parity.pytest_plugin", "--parity-report", "reports.json"]
+    environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent.parent}"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1, done.stdout
+    assert "1 failed, 1 passed" in done.stdout
+    assert "and build: DIFFERS in blocks.0: in Block.forward after blocks.0.norm" in done.stdout
+    documents = json.loads((tmp_path / "reports.json").read_text())
+    assert [document["passed"] for document in documents] == [True, False]
+    assert documents[1]["differences"][0]["causes"][0]["what"] == "the operation"
