@@ -336,9 +336,11 @@ def _line(file: str, lines: Sequence[int], words: Sequence[str], otherwise: Plac
     texts = {i: linecache.getline(file, i).partition("#")[0].lower() for i in range(lines[0], lines[1] + 1)}
     for word in words:
         for i, text in texts.items():
-            if word in text:
+            if word in text and not text.lstrip().startswith(("def ", "class ")):
                 return place(file, i)
-    return otherwise
+    # What was left out stands nowhere: the result is where it is missed.
+    results = [i for i, text in texts.items() if "return " in text]
+    return place(file, results[-1]) if results else otherwise
 
 
 def place(file: str, line: int) -> Place:

@@ -430,7 +430,7 @@ def max_pool(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
         lambda: again(ceil_mode=not a["ceil_mode"]),
     )
     if _tuple(a["dilation"], rank) == (1,) * rank:
-        for include in (True, False):
+        for include in (True, False) if any(_tuple(a["padding"], rank)) else (True,):
             yield Change(
                 "the pool",
                 "maximum",
@@ -750,6 +750,9 @@ def arithmetic(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
     here = float(number)
     others = {"left out": 1.0 if words[0] in "*/" else 0.0, "its square": here**2, "its root": sqrt(abs(here)),
               "its inverse": 1 / here, "0.2": 0.2, "1/6": 1 / 6, "its negative": -here}  # fmt: skip
+    if words[0] in "*/" and tensor.ndim == 4:
+        heads = sqrt(tensor.shape[1])
+        others["of all heads"] = here / heads if words[0] == "*" else here * heads
     for text, value in others.items():
         if value != here:
             yield Change(
@@ -763,9 +766,11 @@ def arithmetic(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
 
 def parts(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
     """The order in which the parts of an array are taken."""
-    found = func(*args, **kwargs)
+    found = tuple(func(*args, **kwargs))
     if not 2 <= len(found) <= 4:
         return
+    # An unpacked tensor is gone through, a chunked one is there at once.
+    shape: Callable[[Any], Any] = iter if func.__name__ == "__iter__" else tuple
     names = "qkv" if len(found) == 3 else "abcd"[: len(found)]
     for order in permutations(range(len(found))):
         if order != tuple(range(len(found))):
@@ -774,7 +779,7 @@ def parts(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
                 names,
                 "".join(names[i] for i in order),
                 ("chunk", "split", "unbind", "="),
-                lambda o=order: tuple(found[i] for i in o),
+                lambda o=order: shape(found[i] for i in o),
             )
 
 
@@ -915,7 +920,7 @@ TABLE: Mapping[str, Callable[[Any, Any, Any, Hints], Changes]] = {
     **dict.fromkeys(
         ("add", "sub", "mul", "div", "add_", "mul_", "__add__", "__mul__", "__radd__", "__rmul__", "__sub__",
          "__rsub__", "true_divide", "__truediv__", "maximum"), arithmetic),
-    **dict.fromkeys(("chunk", "split", "unbind", "tensor_split"), parts),
+    **dict.fromkeys(("chunk", "split", "unbind", "tensor_split", "__iter__"), parts),
     **dict.fromkeys(("matmul", "bmm", "__matmul__", "mm"), matmul),
     **dict.fromkeys(("clamp", "clip", "clamp_"), clamp),
     **dict.fromkeys(("transpose", "permute", "swapaxes", "mT"), order),

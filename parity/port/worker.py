@@ -32,7 +32,7 @@ def main(folder: Path, name: str, factory: str) -> None:
         say({"refused": str(error)})
         return
     door = devices.load(side.framework.NAME)
-    door.harden(allow_tf32=False)
+    door.set_numerics_flags(allow_tf32=False)
     door.select("cpu")
     say({"answer": {**side.describe(), "versions": {**side.framework.versions(), "python": sys.version.split()[0]}}})
     for number, line in enumerate(sys.stdin):
