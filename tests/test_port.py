@@ -152,6 +152,7 @@ def test_the_first_layer_that_differs_is_named_with_its_line(tmp_path, edit, lay
     assert report.difference.inherited == 0
     found = [(each.what, each.original, each.port) for each in report.difference.causes]
     assert found == [cause]
+    assert report.difference.also == (("blocks.1" + layer.removeprefix("blocks.0"),) if "blocks" in layer else ())
 
 
 def test_weights_that_do_not_pair_are_named(tmp_path):

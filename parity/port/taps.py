@@ -106,7 +106,9 @@ class Feed(Taps):
     come: dict[str, Any] = field(default_factory=dict)
 
     def enter(self, name: str, tensor: Any) -> Any:
-        self.come[name] = tensor
+        # What the model itself is given comes from nobody whose error it could be.
+        if self.stack:
+            self.come[name] = tensor
         return self.tools.fresh(self.given[name]) if name in self.given else tensor
 
     def leave(self, name: str, tensor: Any) -> Any:
