@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import parity
 from parity.errors import ParityError
@@ -197,3 +198,49 @@ def test_the_plugin_writes_the_reports_of_passed_and_failed_ports(tmp_path):
     documents = json.loads((tmp_path / "reports.json").read_text())
     assert [document["passed"] for document in documents] == [True, False]
     assert documents[1]["differences"][0]["causes"][0]["what"] == "the operation"
+
+
+def test_dropout_left_on_is_named_as_chance(tmp_path):
+    edit = ("return self.head(x.mean((2, 3)))", "return self.head(F.dropout(x.mean((2, 3))))")
+    report = compare(tmp_path, ORIGINAL, edit, modes=["eval"], dtypes=["float64"])
+    (cause,) = report.difference.causes
+    assert (report.difference.layer, cause.what) == ("", "chance")
+    assert cause.place.line == line_of(ORIGINAL, "F.dropout", edit)
+
+
+class Random(torch.nn.Module):
+    def forward(self, x):
+        return x + torch.rand_like(x)
+
+
+class Logarithm(torch.nn.Module):
+    def forward(self, x):
+        return x.log()
+
+
+def takes(depth):
+    return torch.nn.Identity()
+
+
+def raises():
+    raise ValueError("no weights here")
+
+
+@pytest.mark.parametrize(
+    ("factory", "shape", "words"),
+    [
+        (Random, "2,3", "the original is random in eval mode, first in output"),
+        (Logarithm, "2,3", "the original gives 4 NaN or infinite values in eval mode, first in output"),
+        (takes, "2,3", "takes must be callable without arguments: missing a required argument: 'depth'"),
+        (raises, "2,3", "raises raises ValueError: no weights here"),
+        (dict, "2,3", "must give a torch.nn.Module, a paddle.nn.Layer or a flax.nnx.Module, got dict"),
+        (lambda: torch.nn.Linear(3, 3), "2,4", "Linear raises for inputs float64 (2, 4): RuntimeError"),
+        (lambda: torch.nn.Linear(3, 3), "2,3:int<5", "Linear raises for inputs int64 (2, 3): RuntimeError"),
+        (lambda: torch.nn.Linear(3, 3), "2,x", "--shape must be sizes such as 2,3,64,64"),
+    ],
+)
+def test_bad_input_is_one_line(factory, shape, words):
+    with pytest.raises(ParityError) as caught:
+        parity.port(factory, factory, from_shapes([shape], 0), modes=["eval"], dtypes=["float64"])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)

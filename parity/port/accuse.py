@@ -50,14 +50,14 @@ def localise(
         walk.advance(f"feeding each layer of the port in {mode} mode")
         roots = {f"|0|in|{i}": array for i, array in enumerate(walk.inputs[1])}
         given = {**comparison.expected, **roots}
-        fed, fed_info = walk.port.ask(
-            "feed",
-            given=given,
-            cotangents=comparison.cotangents,
-            inputs=len(walk.inputs[1]),
-            dtype="float64",
-            train=mode == "train",
-        )
+        options = {"inputs": len(walk.inputs[1]), "dtype": "float64", "train": mode == "train"}
+        fed, fed_info = walk.port.ask("feed", given=given, cotangents=comparison.cotangents, **options)
+        again, _ = walk.port.ask("feed", given=given, cotangents={}, **options)
+        fed_info["random"] = [
+            name
+            for name, array in again.items()
+            if not np.array_equal(array, fed[name], equal_nan=array.dtype.kind == "f")
+        ]
         fed_info["aliases"] = info["aliases"]
         events = layers.events(comparison, fed, ours, theirs, fed_info, walk.pairing, noise)
         info = fed_info
@@ -254,6 +254,11 @@ def _causes(
         return (), 0
     if double := _single_precision(event, layer, line, fed):
         return (double,), 1
+    if f"value|{event.name}" in info["random"]:
+        ours = line if layer["leaf"] else _line(layer["forward"][0], lines, ("dropout", "drop", "rand"), line)
+        return (
+            Cause("chance", "none", f"differs from itself in {mode} mode, as dropout left on does", ours, Place("", 0)),
+        ), 1
     names = _made_by(event.layer, comparison, info)
     partner = next(each for each in walk.original.facts["layers"] if each["path"] == walk.pairs[path])
     keys = [key for key in walk.pairing.keys if f"buffer|{key}" in fed and key in layer["arrays"]]

@@ -156,4 +156,5 @@ def _causes(difference: Difference) -> Iterator[Text]:
 
 
 def _cause(cause: Cause) -> str:
-    return f"{cause.what}: {cause.port} in the port, {cause.original} in the original ({cause.original_place})"
+    where = f" ({cause.original_place})" if cause.original_place.file else ""
+    return f"{cause.what}: {cause.port} in the port, {cause.original} in the original{where}"
