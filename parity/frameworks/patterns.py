@@ -8,7 +8,7 @@ backwards. An axis that the other side does not have must be of size 1.
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from math import prod
 
 import numpy as np
@@ -65,8 +65,15 @@ def bind(axes: str, shape: Sequence[int], known: Mapping[str, int]) -> dict[str,
         shape: the shape of the array.
         known: sizes that are known already, by name.
     """
+    sizes = _bind(axes, tuple(shape), tuple(known.items()))
+    return None if sizes is None else dict(sizes)
+
+
+# A file of a hundred thousand arrays has few shapes.
+@lru_cache(1 << 12)
+def _bind(axes: str, shape: tuple[int, ...], known: tuple[tuple[str, int], ...]) -> dict[str, int] | None:
     groups = parse(axes)
-    further = _further(groups, len(shape), known)
+    further = _further(groups, len(shape), dict(known))
     if further < 0:
         return None
     sizes = dict(known)

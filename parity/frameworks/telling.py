@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -54,7 +54,8 @@ def tell(
         for name, path in _marked(names, kind, framework):
             if name in claimed or path in layers:
                 continue
-            if _fits(kind, path, {name: sides[join(path, name)] for name in below(path)}, framework):
+            shapes_below = tuple((name, tuple(sides[join(path, name)])) for name in below(path))
+            if _fits(kind.name, shapes_below, framework):
                 has_bias = join(path, "bias") in sides
                 claim(path, Layer(kind.name, doubt=_doubt(kind.name, sides[name], has_bias, framework)))
     for name in names:
@@ -166,8 +167,11 @@ def _is_reserved(name: str, framework: str) -> bool:
     return name in _vocabulary(framework) - {"bias"} or _RECURRENT.fullmatch(name) is not None
 
 
-def _fits(kind: Kind, path: str, shapes: Mapping[str, Sequence[int]], framework: str) -> bool:
-    """Whether the arrays below a path are those of a layer of that kind."""
+# A file of many layers has few different ones.
+@lru_cache(1 << 12)
+def _fits(name: str, arrays: tuple[tuple[str, tuple[int, ...]], ...], framework: str) -> bool:
+    """Whether arrays of these names and shapes are those of a layer of that kind."""
+    kind, shapes = KINDS[name], dict(arrays)
     places = {name: find(kind.name, name, framework) for name in shapes}
     vocabulary = _vocabulary(framework)
     if any(place is None and "." not in name and name in vocabulary for name, place in places.items()):
