@@ -87,8 +87,13 @@ def match(weights: Arrays, dialect: Dialect, module: str, *, outward: bool = Fal
     taken = {key for _, keys, _ in arrays for key in keys}
     layers = list(dict.fromkeys(key.rpartition(".")[0] for key in weights if key not in taken))
     bindings = {rule: _bindings(rule, layers, weights, outward, ours) for rule in rules if not rule.axes}
-    # A number is an {i} where every rule with {i} finds it: torchvision's last number is the pooled branch.
-    numbered = [{b["i"] for b in found.values()} for rule, found in bindings.items() if "{i}" in rule.ours[0] and found]
+    # A number is an {i} where every rule with {i} finds it, those that may be missing only if they find any:
+    # torchvision's last number is the pooled branch.
+    numbered = [
+        {bound["i"] for bound in found.values()}
+        for rule, found in bindings.items()
+        if "{i}" in rule.ours[0] and (found or "optional" not in rule.words)
+    ]
     indices = set.intersection(*numbered) if numbered else set()
     count = str(len(indices))
     found: dict[str, tuple[Rule, Bound]] = {}
