@@ -221,7 +221,9 @@ def linear(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
 
 def _epsilons(eps: float, hints: Hints) -> list[float]:
     own = [hints["eps"]] if isinstance(hints.get("eps"), float) else []
-    return [value for value in dict.fromkeys((*own, *EPSILONS)) if value != eps]
+    # Paddle keeps the nearest that float32 holds.
+    values = [near for value in (*own, *EPSILONS) for near in (value, torch.tensor(value, dtype=torch.float32).item())]
+    return [value for value in dict.fromkeys(values) if f"{value:g}" != f"{eps:g}"]
 
 
 def _number(value: Any) -> str:

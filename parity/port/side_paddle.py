@@ -11,6 +11,7 @@ from paddle import Tensor, nn
 from paddle.autograd import PyLayer
 
 from ..frameworks.paddle import from_numpy, to_numpy
+from .load import is_inside
 from .taps import Record, Taps
 
 CONTAINERS = (
@@ -90,8 +91,8 @@ def sites() -> Iterator[dict[int, tuple[str, int]]]:
 
     def init(self: nn.Layer, *args: Any, **kwargs: Any) -> None:
         frame: Any = sys._getframe(1)
-        # Out of the constructors of the layer itself and of its bases.
-        while frame is not None and frame.f_code.co_name == "__init__" and _first(frame) is self:
+        # Out of the constructors of the layer itself and of its bases, and of what Paddle wraps around them.
+        while frame is not None and (_first(frame) is self or is_inside(frame.f_code.co_filename)):
             frame = frame.f_back
         found[id(self)] = (frame.f_code.co_filename, frame.f_lineno) if frame is not None else ("", 0)
         original(self, *args, **kwargs)
