@@ -23,14 +23,12 @@ def weights_to_onnx(weights: Mapping[str, np.ndarray], call: str, shape: Sequenc
         ParityError: for a call that is no module's, and for weights that do not fit.
         ValueError: for arguments out of range.
     """
-    import torch_impl
-
     from ..frameworks import torch
     from .models import set_weights
 
     model = torch.build(*parse_call(call))
     set_weights(model, {key: array.astype(np.float32) for key, array in weights.items()})
-    return to_onnx(torch_impl.fold(model) if fold else model, shape)
+    return to_onnx(torch.torch_impl.fold(model) if fold else model, shape)
 
 
 def parse_call(call: str) -> tuple[str, tuple[Any, ...], dict[str, Any]]:

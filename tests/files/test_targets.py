@@ -22,7 +22,7 @@ from parity.weights.files import atomic, targets
 from parity.weights.files.owned import check_checkpoint
 
 ROOT = Path(__file__).parents[2]
-WEIGHTS = {"conv.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2)}
+WEIGHTS = {"conv.weight": np.arange(18, dtype=np.float32).reshape(2, 3, 3, 1)}
 NEW = {"conv.weight": np.ones((1, 1, 1, 1), np.float32)}
 
 
