@@ -37,7 +37,7 @@ class Block(nn.Module):
         shortcut = self.attend(x, "identity")
         if self.downsample is not None:
             shortcut = self.downsample(shortcut)
-        return self.attend(F.relu(y + shortcut, inplace=True), "post")
+        return self.attend(F.relu(y + shortcut), "post")
 
 
 class BasicBlock(Block):
@@ -99,7 +99,7 @@ class BasicBlock(Block):
 
     def branch(self, x: Tensor) -> Tensor:
         """The residual: what is added to the shortcut."""
-        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = F.relu(self.bn1(self.conv1(x)))
         return self.bn2(self.attend(self.conv2(y), "conv"))
 
 
@@ -158,8 +158,8 @@ class Bottleneck(Block):
 
     def branch(self, x: Tensor) -> Tensor:
         """The residual: what is added to the shortcut."""
-        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        y = F.relu(self.bn2(self.conv2(y)), inplace=True)
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
         return self.bn3(self.attend(self.conv3(y), "conv"))
 
 
@@ -261,7 +261,7 @@ class SEResNet(nn.Module):
     def stem(self, x: Tensor) -> Tensor:
         """The map that the first stage gets: (n, width, h / 4, w / 4), or of the input's size with a small stem."""
         check_input(x.shape, "nchw", self.channels)
-        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = F.relu(self.bn1(self.conv1(x)))
         return y if self.small_stem else max_pool(y)
 
     def stages(self, x: Tensor) -> list[Tensor]:
