@@ -135,7 +135,7 @@ def test_compiled_code_that_compares_with_the_maximum_again_is_seen(monkeypatch)
     found = flax.gradients(model, x, cotangent, train=True, form="nnx.jit")
     computed = {"input": found.pop("input"), **convert(found, "flax", "torch")}
     verdict = compare.judge(computed, expected.arrays, "float64", expected.noise)
-    assert verdict.word == "differs"
+    assert verdict.status == "differs"
     assert verdict.error > 1e-3
 
 

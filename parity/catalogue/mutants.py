@@ -507,8 +507,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "x.mean((2, 3), keepdim=True).float().to(x.dtype)", 'x.mean((2, 3), keepdim=True).astype("float32").astype(x.dtype)',
         "x.mean((1, 2), keepdims=True).astype(jnp.float32).astype(x.dtype)")),
     # Weights, modes and training.
-    Mutant("weights given out are aliases", "weights", "CBAM/norm", {"torch": ('return np.array(array, order="C")', "return array")}),
-    Mutant("weights taken in are aliases", "weights", "CBAM/norm", {"torch": ('np.array(relayout(given[key], leaf.torch.axes, axes), order="C")', "relayout(given[key], leaf.torch.axes, axes)")}),
+    Mutant("weights given out are aliases", "weights", "CBAM/norm", {"torch": ('np.array(array, order="C") for key, array in place.read()', "array for key, array in place.read()")}),
+    Mutant("weights taken in are aliases", "weights", "CBAM/norm", {"torch": ('framework.assign(variable, np.array(array, order="C"))', "framework.assign(variable, array)")}),
     Mutant("eval mode in training", "framework", "CBAM/norm", _each(
         ("    model.train(train)\n    with", "    model.eval()\n    with"),
         ("    model.train() if train else model.eval()\n    with", "    model.eval()\n    with"),
