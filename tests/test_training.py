@@ -81,11 +81,13 @@ def test_half_precision_is_compared_where_there_are_kernels_and_said_where_there
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_paddle_s_programs_refuse_half_precision_in_their_own_words(dtype):
+def test_paddle_s_programs_refuse_half_precision_on_a_processor(dtype):
     cases = select(["SE/default", "SpatialAttention/norm"])
     report = run(cases, ["paddle"], [dtype], IMAGE, checks=["forward"], forms=["paddle.jit.to_static"])
     assert {result.verdict for result in report.results} == {"unsupported"}
-    assert all(result.why.startswith(("TypeError", "InvalidArgumentError")) for result in report.results)
+    assert {result.why for result in report.results} == {
+        "TypeError: Paddle runs no program in half precision on a processor"
+    }
 
 
 def test_another_error_is_not_taken_for_a_missing_kernel():
@@ -154,7 +156,12 @@ def test_a_block_and_a_network_train_the_same():
 
 def test_every_recipe_and_every_light_block_and_network_is_trained():
     modules = ("BasicBlock", "Bottleneck", "SEResNet")
-    light = [case for case in CASES if case.module in modules and not case.heavy and case.weights == "tame"]
+    # One image, and weights as training leaves them, are for a pass and not for ten steps.
+    light = [
+        case
+        for case in CASES
+        if case.module in modules and not case.heavy and case.weights == "tame" and case.shape[0] > 1
+    ]
     assert all(len(case.recipes) == 1 for case in light)
     assert {recipe for case in light for recipe in case.recipes} == set(RECIPES)
     assert {case.kwargs.get("placement", "standard") for case in light} == set(PLACEMENTS)

@@ -37,8 +37,7 @@ UNSUPPORTED = (
     Unsupported("paddle", "of kernel `mean` is not registered", HALF),
     Unsupported("paddle", "of kernel `conv2d` is not registered", HALF),
     # A program may have a kernel where there is none for single operations, but not all that it needs.
-    Unsupported("paddle", "Check data type error for op", HALF, forms=("paddle.jit.to_static",)),
-    Unsupported("paddle", "does not match the type of data (float32)", HALF, forms=("paddle.jit.to_static",)),
+    Unsupported("paddle", "Paddle runs no program in half precision", HALF, forms=("paddle.jit.to_static",)),
     # A program compiled in eval mode has no backward pass.
     Unsupported(
         "paddle",

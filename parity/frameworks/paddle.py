@@ -111,10 +111,20 @@ def from_numpy(array: np.ndarray, **options: Any) -> Tensor:
 
 
 def formed(model: nn.Layer, form: str) -> Callable[[Tensor], Tensor]:
-    """The model as `form` executes it."""
+    """The model as `form` executes it.
+
+    Raises:
+        TypeError: For a program in half precision on the processor. Paddle has not all kernels for one, and where the
+            processor has no instructions for bfloat16 its mean ends the whole process instead of saying so.
+    """
     if form == "folded":
         return paddle_impl.fold(model)
-    return paddle.jit.to_static(model.forward, full_graph=True) if form == "paddle.jit.to_static" else model
+    if form != "paddle.jit.to_static":
+        return model
+    half = any(tensor.dtype in (paddle.bfloat16, paddle.float16) for tensor in model.parameters())
+    if half and paddle.device.get_device() == "cpu":
+        raise TypeError("Paddle runs no program in half precision on a processor")
+    return paddle.jit.to_static(model.forward, full_graph=True)
 
 
 def reset_counters(model: nn.Layer) -> None:
