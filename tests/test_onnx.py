@@ -20,7 +20,7 @@ from parity.weights.export import parse_call
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (80, 80, 3), np.uint8)
 PLAIN = {"Add", "Clip", "Concat", "Constant", "Conv", "Expand", "Flatten", "Gemm", "Identity", "MatMul", "Mul", "Pad"}
-PLAIN |= {"ReduceMax", "ReduceMean", "Relu", "Reshape", "Sigmoid", "Slice", "Squeeze", "Unsqueeze"}
+PLAIN |= {"MaxPool", "ReduceMax", "ReduceMean", "Relu", "Reshape", "Sigmoid", "Slice", "Squeeze", "Unsqueeze"}
 # What makes sizes out of sizes.
 PLAIN |= {"Shape", "Gather", "Cast", "ConstantOfShape", "Transpose", "Equal", "Where"}
 LABELS = ("default", "projection", "hard-sigmoid", "norm", "standard", "cbam", "dropout")

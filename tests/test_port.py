@@ -194,7 +194,7 @@ def test_the_plugin_writes_the_reports_of_passed_and_failed_ports(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1, done.stdout
     assert "1 failed, 1 passed" in done.stdout
-    assert "and build: DIFFERS in blocks.0: in Block.forward after blocks.0.norm" in done.stdout
+    assert ": DIFFERS in blocks.0: in Block.forward after blocks.0.norm" in done.stdout
     documents = json.loads((tmp_path / "reports.json").read_text())
     assert [document["passed"] for document in documents] == [True, False]
     assert documents[1]["differences"][0]["causes"][0]["what"] == "the operation"
