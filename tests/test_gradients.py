@@ -1,5 +1,7 @@
 """Gradients: the tape against differences, the tie rules, the golden gradients, and faults that are seen."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from golden_vectors import GOLDEN, canonical, read
@@ -120,3 +122,10 @@ def test_a_gradient_that_is_zero_by_construction_is_judged_by_the_noise_of_its_t
     for factor, passes in ((2, True), (20, False)):
         wrong = {key: np.full(truth[key].shape, factor * noise[key].rms, dtype)}
         assert judge(wrong, truth, dtype, noise).passed is passes
+
+
+def test_the_check_does_not_hang_on_the_order_of_the_weights():
+    case = select(["SE/1x1"])[0]
+    drawn = draw(case, IMAGE, 0)
+    drawn = replace(drawn, weights=dict(sorted(drawn.weights.items(), reverse=True)))
+    assert expect(case, drawn, "float64", ("gradients",), train=False)["gradients"].arrays.keys() > {"input"}

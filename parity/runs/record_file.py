@@ -269,9 +269,7 @@ def _drawn(case: Case, inputs: Arrays) -> Drawn:
             raise ParityError(f"{case.name}: {name[:80]} is not as this catalogue has it")
         if found[name].dtype != np.float32 or not np.isfinite(found[name]).all():
             raise ParityError(f"{case.name}: {name} must be finite float32")
-    # In the order of the catalogue, not of the file.
-    ordered = {name: weights[name] for name in expected if name in weights}
-    return Drawn(ordered, given["input"], given["cotangent"])
+    return Drawn(weights, given["input"], given["cotangent"])
 
 
 def _by_task(computed: Mapping[str, np.ndarray]) -> dict[str, str]:

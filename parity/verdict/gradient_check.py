@@ -13,14 +13,8 @@ from ..reference.evaluate import evaluate
 # Small against every curve and large against float64's rounding. The shorter ones are for deep networks, where ten
 # thousands of ReLUs leave no longer step without a kink.
 STEPS = (1e-7, 1e-9, 1e-10)
-
-
 GRADIENT_LIMIT = 1e-5
-
-
 DIRECTIONS = 8
-
-
 STRETCH = 1000.0
 
 
@@ -35,7 +29,9 @@ def check_gradients(case: Case, model: reference.Module, drawn: Drawn, found: Ar
     """
     rng = np.random.default_rng(0)
     for _ in range(DIRECTIONS):
-        direction = draw_direction(case, drawn, rng)
+        drawn_direction = draw_direction(case, drawn, rng)
+        # In the order of the gradients: that of the weights is the caller's.
+        direction = {key: drawn_direction[key] for key in found}
         parts = np.array([(gradient * direction[key]).sum() for key, gradient in found.items()])
         # Every array is to have the same part in the sum, or a mistake in a small one would not show.
         share = np.sqrt(np.mean(parts**2))
