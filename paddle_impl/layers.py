@@ -10,6 +10,8 @@ from .checks import check_fraction, check_values_per_channel
 
 # 1e-5 as float32 holds it: Paddle's kernel keeps epsilon as float32, so all three use that number.
 EPSILON = 9.999999747378752e-06
+# The smallest float32, with which Paddle's pools begin.
+SMALLEST = -3.4028234663852886e38
 
 
 class BatchNorm(nn.BatchNorm2D):
@@ -114,8 +116,8 @@ def max_hw(x: Tensor) -> Tensor:
     amax = x.detach().amax(3, keepdim=True).amax(2, keepdim=True)  # row by row, which is faster
     if not paddle.is_grad_enabled():
         return amax
-    y, _ = F.adaptive_max_pool2d(x, 1, return_mask=True)
-    # The pool passes over NaN, and takes the smallest float32 for a maximum that is less.
+    y, _ = F.adaptive_max_pool2d(_with_a_place(x, amax), 1, return_mask=True)
+    # The pool passes over NaN.
     return paddle.where(y == amax, y, amax)
 
 
@@ -129,9 +131,20 @@ def max_c(x: Tensor) -> Tensor:
         return amax
     n, c, h, w = x.shape
     # The same memory read as one channel of a map of c rows.
-    y, _ = F.max_pool2d(x.reshape([n, 1, c, h * w]), (c, 1), return_mask=True)  # n 1 1 h*w
+    y, _ = F.max_pool2d(_with_a_place(x, amax).reshape([n, 1, c, h * w]), (c, 1), return_mask=True)  # n 1 1 h*w
     y = y.reshape([n, 1, h, w])
     return paddle.where(y == amax, y, amax)
+
+
+def _with_a_place(x: Tensor, amax: Tensor) -> Tensor:
+    """x with zeros where the pools find no place of the maximum `amax`: where it is NaN, or no float32 is as small.
+
+    There they give the index -1, and their derivative would write in front of the gradient's memory.
+    """
+    found = amax > SMALLEST
+    if paddle.in_dynamic_mode() and bool(found.all()):
+        return x  # to select is three times the pool's time
+    return paddle.where(found, x, paddle.zeros([], x.dtype))
 
 
 def max_pool(x: Tensor) -> Tensor:

@@ -217,3 +217,28 @@ def test_autocast_leaves_the_rule():
             computed = in_torch(name, x, cotangent, "float32")
         assert np.array_equal(computed[0], y)
         assert np.array_equal(computed[1], gradient)
+
+
+@pytest.mark.parametrize("name", ["max_hw", "max_c"])
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_paddles_pools_are_given_a_place_where_they_would_find_none(name, value, monkeypatch):
+    """The index -1 is in front of the gradient's memory."""
+    masks = []
+
+    def spied(pool):
+        def call(*arguments, **options):
+            y, mask = pool(*arguments, **options)
+            masks.append(mask.numpy())
+            return y, mask
+
+        return call
+
+    for pool in ("adaptive_max_pool2d", "max_pool2d"):
+        monkeypatch.setattr(paddle.nn.functional, pool, spied(getattr(paddle.nn.functional, pool)))
+    for x in (np.full((2, 3, 4, 5), value), np.where(np.arange(120).reshape(2, 3, 4, 5) < 60, value, 1.0)):
+        tensor = paddle.to_tensor(x, stop_gradient=False)
+        y = getattr(paddle_impl.layers, name)(tensor)
+        paddle.where(y.isfinite(), y, paddle.zeros_like(y)).sum().backward()
+        assert np.isfinite(tensor.grad.numpy()).all()
+    assert masks
+    assert all((mask >= 0).all() for mask in masks)
