@@ -10,8 +10,6 @@ from .checks import check_fraction, check_values_per_channel
 
 # 1e-5 as float32 holds it: Paddle's kernel keeps epsilon as float32, so all three use that number.
 EPSILON = 9.999999747378752e-06
-# The smallest float32, with which Paddle's pools begin.
-SMALLEST = -3.4028234663852886e38
 
 
 class BatchNorm(nn.BatchNorm2D):
@@ -141,7 +139,7 @@ def _with_a_place(x: Tensor, amax: Tensor) -> Tensor:
 
     There they give the index -1, and their derivative would write in front of the gradient's memory.
     """
-    found = amax > SMALLEST
+    found = amax > -3.4028234663852886e38  # the smallest float32, with which the pools begin
     if paddle.in_dynamic_mode() and bool(found.all()):
         return x  # to select is three times the pool's time
     return paddle.where(found, x, paddle.zeros([], x.dtype))

@@ -49,6 +49,7 @@ def test_the_layers_have_the_same_names_and_arguments(one, other):
             "_jvp",
             "_at",
             "_first_by_columns",
+            "_with_a_place",
         )
         shared = [fact for fact in facts(source(folder, "layers.py")) if not any(name in fact[1] for name in own)]
         return [fact[:3] for fact in shared if fact[0] in ("class", "function", "constant", "docstring")]
