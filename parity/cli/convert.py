@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ParityError
+from ..weights import dialects
 from ..weights.files import FRAMEWORKS, Opened, about, check_target, open_file, write
 from ..weights.files.contents import is_float, outgoing
 from ..weights.files.limits import dtype_named
@@ -17,7 +18,7 @@ _FRAMEWORK = "|".join(FRAMEWORKS)
 
 Dialect = Annotated[
     str | None,
-    typer.Option(help="The system whose names are there: one that is known, a FILE.toml of rules, or none."),
+    typer.Option(help=f"The system whose names are there: {', '.join(dialects.names())}, or a FILE.toml of rules."),
 ]
 Layers = Annotated[
     list[str] | None,

@@ -33,6 +33,8 @@ def mutants(
     parity mutants --framework torch
     parity mutants --coverage
     """
+    if coverage and framework:
+        raise ParityError("--coverage is of the cases, in every framework the same; leave out --framework")
     if coverage:
         raise typer.Exit(_show_coverage(cover(read_image(default_image()))))
     # ONNX Runtime runs what torch_impl exports: it has no code of its own to plant a slip in.

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import ParityError
 from ..reference import modules as reference
+from .dialects import RESNET
 
 DEPTHS = reference.SEResNet.blocks
 
@@ -56,7 +57,6 @@ class Network:
         return f"SEResNet({', '.join([str(self.depth), *(f'{k}={v!r}' for k, v in self.options.items())])})"
 
 
-NAME = "resnet"
 _FIRST = ("layer1.0.conv1.weight", "blocks.0.conv0.conv.weight", "bb_0_0.conv0._conv.weight")
 
 
@@ -68,7 +68,7 @@ def translate(weights: Mapping[str, np.ndarray], dialect: str | None) -> Network
     Raises:
         ParityError: see `identify`.
     """
-    if dialect == NAME:
+    if dialect == RESNET:
         return identify(weights)
     if dialect is not None or not any(key in weights for key in _FIRST):
         return None

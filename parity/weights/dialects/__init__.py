@@ -29,10 +29,25 @@ from .matching import Dialect, Match, apply, bare, forms
 from .matching import match as match_rules
 from .rules import Rule, bind, parse_rules
 
-__all__ = ["AS_IS", "OURS", "Dialect", "Match", "apply", "bare", "find", "known", "match", "parse", "recognise"]
+__all__ = [
+    "AS_IS",
+    "OURS",
+    "Dialect",
+    "Match",
+    "apply",
+    "bare",
+    "find",
+    "known",
+    "match",
+    "names",
+    "parse",
+    "recognise",
+]
 
 OURS = "parity"
 AS_IS = "none"
+# The names of whole residual networks, which `parity.weights.networks` reads.
+RESNET = "resnet"
 _NEAR = 0.5
 _MOST_LAYERS = 1000  # no module has nearly as many
 _MAX_RULES = 1 << 20
@@ -61,12 +76,19 @@ def find(name: str) -> Dialect:
     return replace(system, modules={module: system.modules[module]})
 
 
+def names() -> list[str]:
+    """What a dialect may be called, but for files of rules."""
+    return [*known(), RESNET, AS_IS]
+
+
 def _find(name: str) -> Dialect:
     if name in known():
         return known()[name]
     path = Path(name)
-    if path.suffix != ".toml" or not path.is_file():
-        raise ParityError(f"a dialect must be one of {', '.join(known())}, {AS_IS}, or a .toml file, got {name!a}")
+    if path.suffix != ".toml":
+        raise ParityError(f"a dialect must be one of {', '.join(names())}, or a .toml file, got {name!a}")
+    if not path.is_file():
+        raise ParityError(f"{name}: there is no such file of rules")
     if path.stat().st_size > _MAX_RULES:
         raise ParityError(f"{name} must have at most {_MAX_RULES} bytes")
     try:

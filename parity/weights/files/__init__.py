@@ -89,7 +89,7 @@ class Opened:
         if network is not None:
             counters = native.rename_counters(metadata, network.paths)
             found = Weights(network.weights)
-            return Checkpoint(found, self.framework, networks.NAME, network.call, counters, self.skipped)
+            return Checkpoint(found, self.framework, dialects.RESNET, network.call, counters, self.skipped)
         match = dialects.recognise(weights, dialect)
         if match is None:
             ask(weights.layers, {native.plain(self.framework), native.plain(to)})
@@ -104,7 +104,7 @@ class Opened:
 
 def is_system(dialect: str | None) -> bool:
     """Whether that is the name of a system, or of a file of rules."""
-    return dialect not in (None, dialects.AS_IS, networks.NAME)
+    return dialect not in (None, dialects.AS_IS, dialects.RESNET)
 
 
 def load(
