@@ -1,4 +1,4 @@
-"""What public systems compute (tests/golden), and how their names and forms become ours."""
+"""What public systems compute (tests/golden), and how their names and executions become ours."""
 
 import re
 from collections.abc import Mapping

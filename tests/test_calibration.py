@@ -1,4 +1,4 @@
-"""Calibration: honest code within the limit, the slips beyond it, and a sample for each seed."""
+"""Calibration: honest code within the limit, the mutants beyond it, and a sample for each seed."""
 
 import numpy as np
 import pytest
@@ -20,10 +20,10 @@ def test_each_seed_is_a_sample_and_the_limit_lies_between(check, tmp_path):
     assert all(0 < sample.units <= NOISE_LIMIT and not sample.why for sample in true)
     assert {sample.seed for sample in true} == {0, 1}
     assert len({sample.units for sample in true if sample.framework == "torch"}) == 2
-    slips = {sample.mutant.name: sample.units for sample in samples if sample.mutant}
-    assert all(np.isfinite(units) for units in slips.values())
+    mutants = {sample.mutant.name: sample.units for sample in samples if sample.mutant}
+    assert all(np.isfinite(units) for units in mutants.values())
     if check == "forward":
-        assert slips["TF32"] > 10 * NOISE_LIMIT
+        assert mutants["TF32"] > 10 * NOISE_LIMIT
     draw_picture(samples, "float32", tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 1000
 

@@ -68,7 +68,7 @@ def test_the_catalogue_is_listed():
         (("run", "--json", "tests"), "tests cannot be written"),
         (("run", "--seed", "-1"), "'--seed'"),
         (("run", "--framework", "onnx", "--dtype", "float64", "--case", "SE/1x1"), "nothing to compute"),
-        (("mutants", "--framework", "onnx"), "to plant slips in"),
+        (("mutants", "--framework", "onnx"), "to plant mutants in"),
         (("run", "--sede", "1"), "No such option: --sede"),
         (("list", "--case", "X*"), "no case matches 'X*'"),
         (("rum",), "No such command 'rum'"),

@@ -1,4 +1,4 @@
-"""The verdict can fail: planted faults in arrays, and the slips that a port makes."""
+"""The verdict can fail: planted faults in arrays, and the mutants that a port makes."""
 
 import numpy as np
 import pytest

@@ -50,9 +50,9 @@ def test_what_changes_from_run_to_run_is_named(tmp_path):
         "if 'parity.workers.worker' in sys.orig_argv:\n"
         "    import torch\n"
         "    plain, folder = torch.nn.functional.sigmoid, Path(__file__).parent\n"
-        "    slip = 1e-6 * len(list(folder.glob('*.started')))\n"
+        "    mutant = 1e-6 * len(list(folder.glob('*.started')))\n"
         "    (folder / f'{os.getpid()}.started').touch()\n"
-        "    torch.nn.functional.sigmoid = lambda x: plain(x) * (1 + slip) if x.dtype == torch.float32 else plain(x)\n"
+        "    torch.nn.functional.sigmoid = lambda x: plain(x) * (1 + mutant) if x.dtype == torch.float32 else plain(x)\n"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     done = parity("run", "--case", "SE/normal", "--framework", "torch", "--repeat", "2", env=env)

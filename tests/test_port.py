@@ -189,7 +189,7 @@ def test_the_plugin_writes_the_reports_of_passed_and_failed_ports(tmp_path):
         "def test_port(port):\n"
         "    assert_same(net.build, port, X, modes=['eval'], dtypes=['float64'])\n"
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "parity.pytest_plugin", "--parity-report", "reports.json"]
+    command = [sys.executable, "-m", "pytest", "-q", "--parity-report", "reports.json"]
     environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent.parent}"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1, done.stdout

@@ -1,4 +1,4 @@
-"""The slips that ports make are seen, in each framework; honest float32 is not mistaken for one."""
+"""The mutants that ports make are seen, in each framework; honest float32 is not mistaken for one."""
 
 from contextlib import nullcontext
 from functools import cache
@@ -32,7 +32,7 @@ def drawn(name, dtype, train, seed):
 
 
 def verdict(framework, name, dtype, *, train, seed=0, weights_slip=None, kwargs_slip=None, model_slip=nullcontext):
-    """The verdict on one case computed with a slip."""
+    """The verdict on one case computed with a mutant."""
     case = BY_NAME[name]
     weights, x, expected = drawn(name, dtype, train, seed)
     slipped = {key: (weights_slip or (lambda key, w: w))(key, array) for key, array in weights.items()}
@@ -41,7 +41,7 @@ def verdict(framework, name, dtype, *, train, seed=0, weights_slip=None, kwargs_
     with model_slip(model):
         output = framework.forward(model, x.astype(dtype), train=train)
     computed = {"output": output, **get_weights(model)}
-    # A slip in a kernel is to be seen in what the model computes, not in the kernel itself.
+    # A mutant in a kernel is to be seen in what the model computes, not in the kernel itself.
     computed |= {key: weights[key].astype(dtype) for key in weights if "running" not in key}
     return judge(computed, expected.arrays, dtype, expected.noise)
 
@@ -53,7 +53,7 @@ def tf32(array):
 
 
 class Tf32Products:
-    """Convolutions whose inputs are rounded to TF32; their kernels are by the slip in the weights."""
+    """Convolutions whose inputs are rounded to TF32; their kernels are by the mutant in the weights."""
 
     def __init__(self, model):
         self.patch = pytest.MonkeyPatch()
@@ -115,13 +115,13 @@ SLIPS = {
 
 
 @pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
-@pytest.mark.parametrize("slip", SLIPS)
-def test_a_slip_is_seen(framework, slip, train):
-    name, dtype, change = SLIPS[slip]
+@pytest.mark.parametrize("mutant", SLIPS)
+def test_a_slip_is_seen(framework, mutant, train):
+    name, dtype, change = SLIPS[mutant]
     assert verdict(framework, name, dtype, train=train).passed
     seen = verdict(framework, name, dtype, train=train, **change)
     assert not seen.passed
-    print(f"{slip}: {seen.why}")
+    print(f"{mutant}: {seen.why}")
 
 
 @pytest.mark.parametrize("name", ["SE/default", "CBAM/norm", "SE_ASPP/small-map", "ASPP/integers"])

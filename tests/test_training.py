@@ -1,4 +1,4 @@
-"""Training, precisions, compiled forms and slips, end to end, on few and small cases."""
+"""Training, precisions, compiled executions and mutants, end to end, on few and small cases."""
 
 import numpy as np
 import pytest
@@ -10,11 +10,11 @@ from parity.catalogue.cases import CASES, select
 from parity.catalogue.inputs import default_image, read_image
 from parity.catalogue.mutants import MUTANTS
 from parity.catalogue.recipes import OPTIMIZERS, RECIPES
-from parity.catalogue.tasks import FORMS, Task, list_tasks
+from parity.catalogue.tasks import EXECUTIONS, Task, list_tasks
 from parity.catalogue.unsupported import UNSUPPORTED, is_unsupported
 from parity.frameworks import flax
 from parity.frameworks.layout import FRAMEWORKS, convert
-from parity.runs.mutation_test import hunt
+from parity.runs.mutation_test import run_mutants
 from parity.runs.run import draw, run
 from parity.verdict import judge as compare
 from parity.verdict.expect import expect
@@ -83,7 +83,7 @@ def test_half_precision_is_compared_where_there_are_kernels_and_said_where_there
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_paddle_s_programs_refuse_half_precision_on_a_processor(dtype):
     cases = select(["SE/default", "SpatialAttention/norm"])
-    report = run(cases, ["paddle"], [dtype], IMAGE, checks=["forward"], forms=["paddle.jit.to_static"])
+    report = run(cases, ["paddle"], [dtype], IMAGE, checks=["forward"], executions=["paddle.jit.to_static"])
     assert {result.verdict for result in report.results} == {"unsupported"}
     assert {result.why for result in report.results} == {
         "TypeError: Paddle runs no program in half precision on a processor"
@@ -99,25 +99,27 @@ def test_another_error_is_not_taken_for_a_missing_kernel():
 
 
 def test_compiled_code_is_the_same():
-    forms = [form for form in FORMS if form != "torch.compile"]  # takes a minute: `parity run --compile torch.compile`
+    executions = [
+        execution for execution in EXECUTIONS if execution != "torch.compile"
+    ]  # takes a minute: `parity run --compile torch.compile`
     report = run(
         select(["SpatialAttention/norm"]),
         FRAMEWORKS,
         ["float64", "float32"],
         IMAGE,
         checks=["forward", "gradients"],
-        forms=forms,
+        executions=executions,
     )
     assert report.passed
     seen = {(r.framework, r.check.partition(" ")[2].partition(" ")[2] or "eager") for r in report.results}
-    assert seen == {(framework, form) for form in forms for framework in FORMS[form]}
+    assert seen == {(framework, execution) for execution in executions for framework in EXECUTIONS[execution]}
     static = [r for r in report.results if r.verdict == "unsupported"]
     assert {r.check for r in static} == {"gradients eval paddle.jit.to_static"}
 
 
 def test_compiled_maxima_behind_a_batch_norm_have_their_gradient():
     cases = select(["BasicBlock/cbam"])
-    report = run(cases, ["flax"], ["float64"], IMAGE, checks=["gradients"], forms=["eager", "nnx.jit"])
+    report = run(cases, ["flax"], ["float64"], IMAGE, checks=["gradients"], executions=["eager", "nnx.jit"])
     assert report.passed
     assert {r.check for r in report.results} == {
         f"gradients {m}{f}" for m in ("eval", "train") for f in ("", " nnx.jit")
@@ -134,7 +136,7 @@ def test_compiled_code_that_compares_with_the_maximum_again_is_seen(monkeypatch)
     model = flax.build(case.module, case.args, case.kwargs)
     set_weights(model, {key: array.astype(np.float64) for key, array in drawn.weights.items()})
     x, cotangent = drawn.x.astype(np.float64), drawn.cotangent.astype(np.float64)
-    found = flax.gradients(model, x, cotangent, train=True, form="nnx.jit")
+    found = flax.gradients(model, x, cotangent, train=True, execution="nnx.jit")
     computed = {"input": found.pop("input"), **convert(found, "flax", "torch")}
     verdict = compare.judge(computed, expected.arrays, "float64", expected.noise)
     assert verdict.status == "differs"
@@ -143,7 +145,7 @@ def test_compiled_code_that_compares_with_the_maximum_again_is_seen(monkeypatch)
 
 def test_torch_compile_has_the_gradient_of_a_maximum_in_half_precision():
     report = run(
-        select(["CBAM/options"]), ["torch"], ["bfloat16"], IMAGE, checks=["gradients"], forms=["torch.compile"]
+        select(["CBAM/options"]), ["torch"], ["bfloat16"], IMAGE, checks=["gradients"], executions=["torch.compile"]
     )
     assert report.passed
 
@@ -200,7 +202,7 @@ def test_every_slip_is_of_a_line_that_is_there_and_there_are_enough():
 
 
 def test_every_slip_is_caught_and_the_code_without_one_lives():
-    found = hunt(FRAMEWORKS, IMAGE)
+    found = run_mutants(FRAMEWORKS, IMAGE)
     planted = [one for one in found if one.mutant]
     assert len(planted) == sum(len(mutant.edits) for mutant in MUTANTS)
     assert [

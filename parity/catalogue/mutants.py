@@ -1,7 +1,7 @@
-"""The slips: each is one line of an implementation as somebody might have written it, and must be caught.
+"""The mutants: each is one line of an implementation as somebody might have written it, and must be caught.
 
-A slip is data: the file, the text and what stands there instead in each framework, and one case and check that can see
-it. Where a framework is left out the slip cannot be made in it: a Flax array cannot be aliased, for one.
+A mutant is data: the file, the text and what stands there instead in each framework, and one case and check that can see
+it. Where a framework is left out the mutant cannot be made in it: a Flax array cannot be aliased, for one.
 """
 
 import re
@@ -13,7 +13,7 @@ Edit = tuple[str, str]
 
 @dataclass(frozen=True)
 class Mutant:
-    """One slip; `file` is of the implementation, or names the driver's code (see `mutation.mutate`)."""
+    """One mutant; `file` is of the implementation, or names the driver's code (see `mutation.mutate`)."""
 
     name: str
     file: str

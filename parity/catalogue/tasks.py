@@ -1,4 +1,4 @@
-"""What can be computed of a case: a check, in a mode, a precision and a form of execution."""
+"""What can be computed of a case: a check, in a mode, a precision and a execution."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from .mutants import Mutant
 CHECKS = ("forward", "gradients", "training")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 # How a framework executes, and the framework that can; eager is each one's own way, an operation at a time.
-FORMS = {
+EXECUTIONS = {
     "eager": ("torch", "paddle", "flax"),
     "torch.compile": ("torch",),
     "torch.export": ("torch",),
@@ -28,7 +28,7 @@ class Task:
     check: str
     mode: str
     dtype: str
-    form: str = "eager"
+    execution: str = "eager"
 
     @property
     def key(self) -> str:
@@ -38,15 +38,15 @@ class Task:
     @property
     def title(self) -> str:
         """The check as people read it."""
-        return f"{self.check} {self.mode}" + (f" {self.form}" if self.form != "eager" else "")
+        return f"{self.check} {self.mode}" + (f" {self.execution}" if self.execution != "eager" else "")
 
 
 def list_tasks(
-    case: Case, checks: Collection[str], dtypes: Collection[str], forms: Sequence[str], framework: str
+    case: Case, checks: Collection[str], dtypes: Collection[str], executions: Sequence[str], framework: str
 ) -> list[Task]:
     """The tasks of a case in a framework, by precision, check and mode; an ONNX graph knows float32 and eval alone."""
     if framework == "onnx":
-        wanted = "forward" in checks and "float32" in dtypes and "eval" in case.modes and "eager" in forms
+        wanted = "forward" in checks and "float32" in dtypes and "eval" in case.modes and "eager" in executions
         return [Task("forward", "eval", "float32")] if wanted else []
     tasks = []
     for dtype in dtypes:
@@ -55,20 +55,20 @@ def list_tasks(
                 tasks += list_training_tasks(case, dtype)
             else:
                 tasks += [
-                    Task(check, mode, dtype, form)
-                    for form in forms
-                    if framework in FORMS[form]
+                    Task(check, mode, dtype, execution)
+                    for execution in executions
+                    if framework in EXECUTIONS[execution]
                     for mode in case.modes
-                    if is_formed(case, check, mode, form)
+                    if is_shown(case, check, mode, execution)
                 ]
     return tasks
 
 
-def is_formed(case: Case, check: str, mode: str, form: str) -> bool:
-    """Whether a form has this to show; what takes long to compile runs on one case of each module."""
-    if form in ("torch.export", "folded") and (check, mode) != ("forward", "eval"):
+def is_shown(case: Case, check: str, mode: str, execution: str) -> bool:
+    """Whether an execution has this to show; what takes long to compile runs on one case of each module."""
+    if execution in ("torch.export", "folded") and (check, mode) != ("forward", "eval"):
         return False  # an exported program and a folded module are for inference
-    return form in ("eager", "channels-last", "folded") or case.compiled
+    return execution in ("eager", "channels-last", "folded") or case.compiled
 
 
 def list_training_tasks(case: Case, dtype: str) -> list[Task]:
@@ -84,7 +84,7 @@ def list_training_tasks(case: Case, dtype: str) -> list[Task]:
 
 @dataclass(frozen=True)
 class WorkItem:
-    """A case and what is to be computed of it, by an implementation with a slip or by the true one."""
+    """A case and what is to be computed of it, by an implementation with a mutant or by the true one."""
 
     case: Case
     tasks: Sequence[Task]

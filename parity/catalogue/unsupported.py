@@ -14,7 +14,7 @@ class Unsupported:
     dtypes: tuple[str, ...]
     checks: tuple[str, ...] = ("forward", "gradients")
     modes: tuple[str, ...] = ("eval", "train")
-    forms: tuple[str, ...] = ()
+    executions: tuple[str, ...] = ()
 
     def explains(self, framework: str, task: Task, error: str) -> bool:
         """Whether this is why the task ended with the error."""
@@ -27,7 +27,7 @@ class Unsupported:
             and task.dtype in self.dtypes
             and task.check in self.checks
             and task.mode in self.modes
-            and (not self.forms or task.form in self.forms)
+            and (not self.executions or task.execution in self.executions)
         )
 
 
@@ -37,7 +37,7 @@ UNSUPPORTED = (
     Unsupported("paddle", "of kernel `mean` is not registered", HALF),
     Unsupported("paddle", "of kernel `conv2d` is not registered", HALF),
     # A program may have a kernel where there is none for single operations, but not all that it needs.
-    Unsupported("paddle", "Paddle runs no program in half precision", HALF, forms=("paddle.jit.to_static",)),
+    Unsupported("paddle", "Paddle runs no program in half precision", HALF, executions=("paddle.jit.to_static",)),
     # A program compiled in eval mode has no backward pass.
     Unsupported(
         "paddle",
@@ -45,7 +45,7 @@ UNSUPPORTED = (
         ("float64", "float32"),
         checks=("gradients",),
         modes=("eval",),
-        forms=("paddle.jit.to_static",),
+        executions=("paddle.jit.to_static",),
     ),
 )
 

@@ -20,7 +20,7 @@ from ..verdict.judge import NOISE_LIMIT
 from .options import Frameworks, check_report, choose, choose_frameworks, split
 from .terminal import cases_bar, console
 
-# A slip's effect hangs on the weights that are drawn: with a large variance, epsilon hardly counts.
+# A mutant's effect hangs on the weights that are drawn: with a large variance, epsilon hardly counts.
 MISSES = 0.02
 
 
@@ -41,8 +41,8 @@ def run(
 
     The last line says what that means for a right port: how often one check fails it, and how often a whole run does.
 
-    Exit code 0: the true code is within the limit every time, and each slip beyond it but for a fiftieth of the seeds;
-    1: not so; 2: it could not run.
+    Exit code 0: the true code is within the limit every time, and each mutant beyond it but for a fiftieth of the
+    seeds; 1: not so; 2: it could not run.
 
     \b
     parity calibrate --seeds 200 --picture calibration.png
@@ -73,16 +73,15 @@ def run(
     if absent := [name for name in present if name not in {sample.framework for sample in samples}]:
         screen.print(f"left out, because they cannot compute {' and '.join(checks)} in {dtype}: {', '.join(absent)}")
     honest = [sample.units for sample in samples if sample.mutant is None]
-    slips = [sample for sample in samples if sample.mutant is not None]
+    mutants = [sample for sample in samples if sample.mutant is not None]
     alarms = [sample for sample in samples if sample.mutant is None and not sample.units <= NOISE_LIMIT]
-    missed = Counter(sample.mutant.name for sample in slips if sample.mutant and sample.units <= NOISE_LIMIT)
-    planted = Counter(sample.mutant.name for sample in slips if sample.mutant)
+    missed = Counter(sample.mutant.name for sample in mutants if sample.mutant and sample.units <= NOISE_LIMIT)
+    planted = Counter(sample.mutant.name for sample in mutants if sample.mutant)
     words = f"limit {NOISE_LIMIT:g} noise units: {len(alarms)} false alarms in {len(honest)} samples of the true code, "
     words += f"at most {max(honest):.3g}"
-    if slips:
-        words += (
-            f"; slips at least {min(slip.units for slip in slips):.3g}, {sum(missed.values())} of {len(slips)} missed"
-        )
+    if mutants:
+        least = min(mutant.units for mutant in mutants)
+        words += f"; mutants at least {least:.3g}, {sum(missed.values())} of {len(mutants)} missed"
     words += "".join(f", {count} of {planted[name]} with {name}" for name, count in missed.items())
     screen.print(words, soft_wrap=True)
     for alarm in alarms:

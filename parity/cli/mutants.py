@@ -13,7 +13,7 @@ from ..catalogue.mutants import MUTANTS
 from ..errors import ParityError
 from ..frameworks.layout import FRAMEWORKS
 from ..runs.coverage import Coverage, cover, gaps
-from ..runs.mutation_test import Hunt, hunt
+from ..runs.mutation_test import MutationResult, run_mutants
 from .options import Frameworks, choose_frameworks, split
 from .terminal import cases_bar, console
 
@@ -26,7 +26,7 @@ def mutants(
 ) -> None:
     """Plant mistakes in the implementations and see each caught.
 
-    Exit code 0: every slip was caught and the code without slips passes; 1: not so; 2: it could not run.
+    Exit code 0: every mutant was caught and the code without mutants passes; 1: not so; 2: it could not run.
 
     \b
     parity mutants
@@ -37,13 +37,13 @@ def mutants(
         raise ParityError("--coverage is of the cases, in every framework the same; leave out --framework")
     if coverage:
         raise typer.Exit(_show_coverage(cover(read_image(default_image()))))
-    # ONNX Runtime runs what torch_impl exports: it has no code of its own to plant a slip in.
+    # ONNX Runtime runs what torch_impl exports: it has no code of its own to plant a mutant in.
     present = [name for name in choose_frameworks(split(framework))[0] if name in FRAMEWORKS]
     if not present:
-        raise ParityError(f"--framework must be one of {', '.join(FRAMEWORKS)} to plant slips in, got {framework}")
+        raise ParityError(f"--framework must be one of {', '.join(FRAMEWORKS)} to plant mutants in, got {framework}")
     with cases_bar() as bar:
         task = bar.add_task("planting", total=None)
-        found = hunt(present, read_image(default_image()), advance=lambda: bar.advance(task))
+        found = run_mutants(present, read_image(default_image()), advance=lambda: bar.advance(task))
     planted = [one for one in found if one.mutant is not None]
     true_code = [one for one in found if one.mutant is None]
     screen = console()
@@ -54,8 +54,8 @@ def mutants(
             who = f"{one.mutant.name} in {one.framework} lives" if one.mutant else f"the code of {one.framework} fails"
             screen.print(Text(f"{who}: {one.result.case}, {one.result.check}: {one.result.why}", "bold red"))
     screen.print(
-        f"{killed} of {len(planted)} mutants killed ({killed / len(planted):.0%}), from {len(MUTANTS)} slips; "
-        f"without a slip {sum(one.right for one in true_code)} of {len(true_code)} live",
+        f"{killed} of {len(planted)} mutants killed ({killed / len(planted):.0%}), of {len(MUTANTS)} lines; "
+        f"the code without one passes {sum(one.right for one in true_code)} of {len(true_code)} times",
         soft_wrap=True,
     )
     raise typer.Exit(0 if all(one.right for one in found) else 1)
@@ -78,11 +78,11 @@ def _show_coverage(found: Coverage) -> int:
     return 1 if missing else 0
 
 
-def _table(planted: list[Hunt]) -> Table:
+def _table(planted: list[MutationResult]) -> Table:
     caption = "times the limit, by which each is off; inf: names, shapes, NaN, or it raises an error"
     table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
     frameworks = list(dict.fromkeys(one.framework for one in planted))
-    for column in ("slip", "killed by", *frameworks):
+    for column in ("mutant", "killed by", *frameworks):
         table.add_column(column, justify="right" if column in frameworks else "left", no_wrap=column in frameworks)
     for mutant in MUTANTS:
         row = {one.framework: one for one in planted if one.mutant is mutant}
@@ -92,7 +92,7 @@ def _table(planted: list[Hunt]) -> Table:
     return table
 
 
-def _cell(one: Hunt | None) -> Text:
+def _cell(one: MutationResult | None) -> Text:
     if one is None:
         return Text("-", "dim")
     words = "inf" if math.isinf(one.distance) else f"{one.distance:.2g}"

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from ..catalogue import cases as catalogue
 from ..catalogue.inputs import default_image, read_image
-from ..catalogue.tasks import CHECKS, DTYPES, FORMS
+from ..catalogue.tasks import CHECKS, DTYPES, EXECUTIONS
 from ..errors import ParityError
 from ..runs.run import run as compute
 from ..weights.files.atomic import write_bytes
@@ -45,7 +45,7 @@ def run(
     framework: Frameworks = None,
     dtype: Dtypes = None,
     check: Checks = None,
-    compile: Annotated[list[str] | None, typer.Option(help=f"{', '.join(FORMS)}, or all; repeatable.")] = None,
+    compile: Annotated[list[str] | None, typer.Option(help=f"{', '.join(EXECUTIONS)}, or all; repeatable.")] = None,
     image: Image = None,
     all: Annotated[bool, typer.Option("--all", help="The heavy cases too; naming a case runs it anyway.")] = False,
     seed: Seed = 0,
@@ -76,7 +76,9 @@ def run(
     backends, missing = choose_backends(framework, device, python, config, allow_tf32=allow_tf32, no_cache=no_cache)
     dtypes = choose(split(dtype) or (DTYPES if matrix else DTYPES[:2]), DTYPES, "--dtype")
     checks = choose(split(check) or CHECKS[: 2 if matrix else 1], CHECKS, "--check")
-    forms = choose(list(FORMS) if split(compile) == ["all"] else split(compile) or ["eager"], list(FORMS), "--compile")
+    executions = choose(
+        list(EXECUTIONS) if split(compile) == ["all"] else split(compile) or ["eager"], list(EXECUTIONS), "--compile"
+    )
     check_report(json, image, config)
     pixels = read_image(image or default_image())
     screen = console(json)
@@ -88,7 +90,7 @@ def run(
             dtypes,
             pixels,
             checks=checks,
-            forms=forms,
+            executions=executions,
             seed=seed,
             backends={backend.framework: backend for backend in backends},
             timeout=timeout,

@@ -206,17 +206,17 @@ def _count(event: str, _seconds: float, **_: Any) -> None:
         _compiled.append(event)
 
 
-def forward(model: nnx.Module, x: np.ndarray, *, train: bool, form: str = "eager") -> np.ndarray:
+def forward(model: nnx.Module, x: np.ndarray, *, train: bool, execution: str = "eager") -> np.ndarray:
     """The model's output for `x` (n, c, h, w); in train mode its running values move."""
     model.train() if train else model.eval()
-    model = flax_impl.fold(model) if form == "folded" else model
-    call = nnx.jit(lambda model, x: model(x)) if form == "nnx.jit" else type(model).__call__
+    model = flax_impl.fold(model) if execution == "folded" else model
+    call = nnx.jit(lambda model, x: model(x)) if execution == "nnx.jit" else type(model).__call__
     y = call(model, jnp.asarray(relayout(x, "nchw", "nhwc")))
     return relayout(to_numpy(y), "nhwc", "nchw") if y.ndim == 4 else to_numpy(y)
 
 
 def gradients(
-    model: nnx.Module, x: np.ndarray, cotangent: np.ndarray, *, train: bool, form: str = "eager"
+    model: nnx.Module, x: np.ndarray, cotangent: np.ndarray, *, train: bool, execution: str = "eager"
 ) -> dict[str, np.ndarray]:
     """The gradients of sum(output * cotangent): of "input", and of each parameter by its native key."""
     model.train() if train else model.eval()
@@ -228,7 +228,7 @@ def gradients(
         return pull(cotangent)
 
     x, cotangent = (jnp.asarray(relayout(a, "nchw", "nhwc") if a.ndim == 4 else a) for a in (x, cotangent))
-    found, found_input = (jax.jit(pull) if form == "nnx.jit" else pull)(parameters, rest, x, cotangent)
+    found, found_input = (jax.jit(pull) if execution == "nnx.jit" else pull)(parameters, rest, x, cotangent)
     flat = {".".join(map(str, path)): variable[...] for path, variable in nnx.to_flat_state(found)}
     return {"input": relayout(to_numpy(found_input), "nhwc", "nchw")} | {key: to_numpy(flat[key]) for key in keys}
 

@@ -28,7 +28,7 @@ def release() -> None:
     """Nothing: a finished case holds no memory."""
 
 
-def forward(model: nn.Module, x: np.ndarray, *, train: bool, form: str = "eager") -> np.ndarray:
+def forward(model: nn.Module, x: np.ndarray, *, train: bool, execution: str = "eager") -> np.ndarray:
     """The exported model's output for `x` (n, c, h, w).
 
     Raises:

@@ -110,16 +110,16 @@ def from_numpy(array: np.ndarray, **options: Any) -> Tensor:
     return paddle.to_tensor(array.view(np.uint16) if array.dtype.name == "bfloat16" else array, **options)
 
 
-def formed(model: nn.Layer, form: str) -> Callable[[Tensor], Tensor]:
-    """The model as `form` executes it.
+def executed(model: nn.Layer, execution: str) -> Callable[[Tensor], Tensor]:
+    """The model as `execution` says.
 
     Raises:
         TypeError: For a program in half precision on the processor. Paddle has not all kernels for one, and where the
             processor has no instructions for bfloat16 its mean ends the whole process instead of saying so.
     """
-    if form == "folded":
+    if execution == "folded":
         return paddle_impl.fold(model)
-    if form != "paddle.jit.to_static":
+    if execution != "paddle.jit.to_static":
         return model
     half = any(tensor.dtype in (paddle.bfloat16, paddle.float16) for tensor in model.parameters())
     if half and paddle.device.get_device() == "cpu":
@@ -135,21 +135,21 @@ def release() -> None:
     """Nothing: a finished case holds no memory."""
 
 
-def forward(model: nn.Layer, x: np.ndarray, *, train: bool, form: str = "eager") -> np.ndarray:
+def forward(model: nn.Layer, x: np.ndarray, *, train: bool, execution: str = "eager") -> np.ndarray:
     """The model's output for `x` (n, c, h, w); in train mode its running values move."""
     model.train() if train else model.eval()
     with paddle.no_grad():
-        return to_numpy(formed(model, form)(from_numpy(x)))
+        return to_numpy(executed(model, execution)(from_numpy(x)))
 
 
 def gradients(
-    model: nn.Layer, x: np.ndarray, cotangent: np.ndarray, *, train: bool, form: str = "eager"
+    model: nn.Layer, x: np.ndarray, cotangent: np.ndarray, *, train: bool, execution: str = "eager"
 ) -> dict[str, np.ndarray]:
     """The gradients of sum(output * cotangent): of "input", and of each parameter by its native key."""
     model.train() if train else model.eval()
     leaves = {key: tensor for key, tensor in variables(model) if not tensor.stop_gradient}
     leaves = {"input": from_numpy(x, stop_gradient=False), **leaves}
-    output = formed(model, form)(leaves["input"])
+    output = executed(model, execution)(leaves["input"])
     found = paddle.grad(output, list(leaves.values()), from_numpy(cotangent))
     return {key: to_numpy(gradient) for key, gradient in zip(leaves, found, strict=True)}
 

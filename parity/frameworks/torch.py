@@ -118,16 +118,16 @@ def on_device(array: np.ndarray) -> Tensor:
     return from_numpy(array.copy()).to(DEVICE)
 
 
-def formed(model: nn.Module, x: Tensor, form: str) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    """The model as `form` executes it, and its input."""
-    if form == "torch.compile":
+def executed(model: nn.Module, x: Tensor, execution: str) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """The model as `execution` says, and its input."""
+    if execution == "torch.compile":
         torch.compiler.reset()
         return torch.compile(model, dynamic=False), x
-    if form == "torch.export":
+    if execution == "torch.export":
         return torch.export.export(model, (x,)).module(), x
-    if form == "folded":
+    if execution == "folded":
         return torch_impl.fold(model), x
-    if form == "channels-last":
+    if execution == "channels-last":
         return model.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
     return model, x
 
@@ -143,21 +143,21 @@ def release() -> None:
     """Nothing: a finished case holds no memory."""
 
 
-def forward(model: nn.Module, x: np.ndarray, *, train: bool, form: str = "eager") -> np.ndarray:
+def forward(model: nn.Module, x: np.ndarray, *, train: bool, execution: str = "eager") -> np.ndarray:
     """The model's output for `x` (n, c, h, w); in train mode its running values move."""
     model.train(train)
     with torch.no_grad():
-        call, tensor = formed(model, on_device(x), form)
+        call, tensor = executed(model, on_device(x), execution)
         return to_numpy(call(tensor))
 
 
 def gradients(
-    model: nn.Module, x: np.ndarray, cotangent: np.ndarray, *, train: bool, form: str = "eager"
+    model: nn.Module, x: np.ndarray, cotangent: np.ndarray, *, train: bool, execution: str = "eager"
 ) -> dict[str, np.ndarray]:
     """The gradients of sum(output * cotangent): of "input", and of each parameter by its native key."""
     model.train(train)
     leaves = {key: tensor for key, tensor in variables(model) if isinstance(tensor, nn.Parameter)}
-    call, tensor = formed(model, on_device(x), form)
+    call, tensor = executed(model, on_device(x), execution)
     leaves = {"input": tensor.requires_grad_(), **leaves}
     found = torch.autograd.grad(call(tensor), list(leaves.values()), on_device(cotangent))
     return {key: to_numpy(gradient) for key, gradient in zip(leaves, found, strict=True)}

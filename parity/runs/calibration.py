@@ -1,4 +1,4 @@
-"""Where the limit of the noise units lies: between the most that honest code measures and the least a slip does."""
+"""Where the limit of the noise units lies: between the most that honest code measures and the least a mutant does."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +25,7 @@ PICTURES = ("png", "svg", "pdf")
 
 @dataclass(frozen=True)
 class Sample:
-    """What one seed of a case measured in a framework, with a slip or, where `mutant` is None, without one."""
+    """What one seed of a case measured in a framework, with a mutant or, where `mutant` is None, without one."""
 
     framework: str
     case: str
@@ -46,10 +46,10 @@ def calibrate(
     dtype: str = "float32",
     advance: Callable[[], None] = lambda: None,
 ) -> list[Sample]:
-    """Measure every case in one precision with each seed, and the slips that only this precision shows.
+    """Measure every case in one precision with each seed, and the mutants that only this precision shows.
 
     Args:
-        cases: those of the true code; a slip brings its own.
+        cases: those of the true code; a mutant brings its own.
         frameworks: installed ones.
         checks: forward, gradients or both.
         image: the photograph, (rows, columns, 3) bytes.
@@ -58,12 +58,12 @@ def calibrate(
         advance: called once for each case finished in a framework or in the reference.
 
     Returns:
-        A sample for each framework, case or slip, and seed: the worst of its checks.
+        A sample for each framework, case or mutant, and seed: the worst of its checks.
 
     Raises:
         ParityError: where no framework could measure anything.
     """
-    slips = [mutant for mutant in MUTANTS if mutant.dtype == dtype and mutant.check in checks]
+    mutants = [mutant for mutant in MUTANTS if mutant.dtype == dtype and mutant.check in checks]
     jobs: dict[str, list[WorkItem]] = {framework: [] for framework in frameworks}
     needed: dict[str, Case] = {}
     for seed in seeds:
@@ -71,7 +71,7 @@ def calibrate(
         needed |= {copy.name: copy for copy in copies}
         for framework, items in jobs.items():
             items += [WorkItem(copy, list_tasks(copy, checks, [dtype], ["eager"], framework)) for copy in copies]
-        for mutant in slips:
+        for mutant in mutants:
             copy = _copy(select([mutant.case])[0], seed)
             needed[copy.name] = copy
             for framework in mutant.edits.keys() & jobs.keys():
@@ -109,7 +109,7 @@ def picture_format(path: Path) -> str:
 
 
 def draw_picture(samples: Sequence[Sample], dtype: str, path: Path) -> None:
-    """The distribution of the units for each framework, and of each slip, on a logarithmic axis, with the limit."""
+    """The distribution of the units for each framework, and of each mutant, on a logarithmic axis, with the limit."""
     from matplotlib import pyplot
 
     groups: dict[str, list[float]] = {}

@@ -1,4 +1,4 @@
-"""Whether the suite can fail: every slip of the catalogue in every framework, before the check that must see it."""
+"""Whether the suite can fail: every mutant of the catalogue in every framework, before the check that must see it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from .run import draw, draw_case_training
 
 
 @dataclass(frozen=True)
-class Hunt:
-    """What became of one implementation, with a slip or, where `mutant` is None, without one."""
+class MutationResult:
+    """What became of one implementation, with a mutant or, where `mutant` is None, without one."""
 
     framework: str
     mutant: Mutant | None
@@ -26,7 +26,7 @@ class Hunt:
 
     @property
     def right(self) -> bool:
-        """Whether a slip was caught, or code without one was not."""
+        """Whether a mutant was caught, or code without one was not."""
         return self.result.passed == (self.mutant is None)
 
     @property
@@ -35,26 +35,26 @@ class Hunt:
         return self.result.error / self.result.limit if self.result.limit else float("inf")
 
 
-def hunt(
+def run_mutants(
     frameworks: Sequence[str],
     image: np.ndarray,
     *,
     mutants: Sequence[Mutant] = MUTANTS,
     advance: Callable[[], None] = lambda: None,
-) -> list[Hunt]:
+) -> list[MutationResult]:
     """Run every mutant in every framework that can have it, and the true code before the same checks.
 
     Args:
         frameworks: installed ones.
         image: the photograph, (rows, columns, 3) bytes.
-        mutants: the slips.
+        mutants: the mutants.
         advance: called once for each implementation finished in a framework.
 
     Returns:
-        For each implementation the worst result, in the order of `mutants`; those without a slip come last.
+        For each implementation the worst result, in the order of `mutants`; those without a mutant come last.
 
     Raises:
-        ParityError: for a slip whose text is no longer in its file.
+        ParityError: for a mutant whose text is no longer in its file.
     """
     for mutant in mutants:
         for framework in mutant.edits:
@@ -75,7 +75,7 @@ def hunt(
                 expectations |= expect_case(cases[name], drawn[name], [dtype], [check])
         follow(workers, lines, advance)
     return [
-        Hunt(
+        MutationResult(
             worker.framework,
             item.mutant,
             _worst(judge_item(worker.outcome, item, expectations, [other.outcome for other in workers])),
@@ -86,13 +86,13 @@ def hunt(
 
 
 def tasks_of(mutant: Mutant, framework: str) -> list[Task]:
-    """The tasks that are to see the slip."""
+    """The tasks that are to see the mutant."""
     tasks = list_tasks(select([mutant.case])[0], [mutant.check], [mutant.dtype], ["eager"], framework)
     return [task for task in tasks if not mutant.modes or task.mode in mutant.modes]
 
 
 def _items(framework: str, mutants: Sequence[Mutant]) -> list[WorkItem]:
-    """One item for each slip, and one without for each case, with every task of its slips."""
+    """One item for each mutant, and one without for each case, with every task of its mutants."""
     items: list[WorkItem] = []
     true_code: dict[str, tuple[Case, dict[Task, None]]] = {}
     for mutant in mutants:

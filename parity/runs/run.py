@@ -27,7 +27,7 @@ def run(
     image: np.ndarray,
     *,
     checks: Sequence[str] = ("forward",),
-    forms: Sequence[str] = ("eager",),
+    executions: Sequence[str] = ("eager",),
     seed: int = 0,
     backends: Mapping[str, Backend] | None = None,
     timeout: float | None = None,
@@ -43,7 +43,7 @@ def run(
         dtypes: precisions, of DTYPES.
         image: the photograph, (rows, columns, 3) bytes.
         checks: what is compared, of CHECKS.
-        forms: how the frameworks execute, of FORMS; a framework takes no notice of the others'.
+        executions: how the frameworks execute, of EXECUTIONS; a framework takes no notice of the others'.
         seed: of the weights and the inputs that are drawn.
         backends: where frameworks compute that do not on the processor with this interpreter.
         timeout: seconds after which a process that says nothing is stopped.
@@ -59,14 +59,14 @@ def run(
     """
     chosen = [(backends or {}).get(name, Backend(name)) for name in frameworks]
     drawn = {case.name: draw(case, image, seed) for case in cases}
-    jobs = plan_all(cases, frameworks, checks, dtypes, forms)
+    jobs = plan_all(cases, frameworks, checks, dtypes, executions)
     training_data = draw_all_training(cases, drawn, checks, seed)
     expectations: Expectations = {}
 
     units = roundoffs(allow_tf32=any(backend.allow_tf32 for backend in chosen))
 
     def expect_each() -> Iterator[None]:
-        for found in expect_all(cases, drawn, training_data, dtypes, checks, units, forms):
+        for found in expect_all(cases, drawn, training_data, dtypes, checks, units, executions):
             expectations.update(found)
             advance()
             yield
@@ -81,11 +81,16 @@ def run(
 
 
 def plan_all(
-    cases: Sequence[Case], frameworks: Sequence[str], checks: Sequence[str], dtypes: Sequence[str], forms: Sequence[str]
+    cases: Sequence[Case],
+    frameworks: Sequence[str],
+    checks: Sequence[str],
+    dtypes: Sequence[str],
+    executions: Sequence[str],
 ) -> Plan:
     """Every framework's work items."""
     return {
-        name: [WorkItem(case, list_tasks(case, checks, dtypes, forms, name)) for case in cases] for name in frameworks
+        name: [WorkItem(case, list_tasks(case, checks, dtypes, executions, name)) for case in cases]
+        for name in frameworks
     }
 
 

@@ -128,10 +128,10 @@ def noise_of(expected: Mapping[str, Arrays], draw: Mapping[str, Arrays]) -> dict
     }
 
 
-def adds_in_order(case: Case, dtype: str, form: str) -> bool:
-    """Whether kernels of this form add more than a block of a channel's values one after another: see `Noisy`.
+def adds_in_order(case: Case, dtype: str, execution: str) -> bool:
+    """Whether kernels of this execution add more than a block of a channel's values one after another: see `Noisy`.
 
     In float64 what counts is the function, and half precision is added in float32.
     """
     n, _, h, w = case.shape
-    return form == "channels-last" and dtype == "float32" and n * h * w > BLOCK
+    return execution == "channels-last" and dtype == "float32" and n * h * w > BLOCK

@@ -25,7 +25,7 @@ class Key(NamedTuple):
     @classmethod
     def of(cls, case: Case, task: Task) -> "Key":
         """The key of a task of a case."""
-        return cls(case.name, task.dtype, task.mode, task.check, adds_in_order(case, task.dtype, task.form))
+        return cls(case.name, task.dtype, task.mode, task.check, adds_in_order(case, task.dtype, task.execution))
 
 
 Expectations = dict[Key, Expected]
@@ -43,11 +43,11 @@ def expect_all(
     dtypes: Sequence[str],
     checks: Sequence[str],
     roundoff: Mapping[str, float],
-    forms: Sequence[str] = ("eager",),
+    executions: Sequence[str] = ("eager",),
 ) -> Iterator[Expectations]:
     """What every task is expected to give, a case at a time."""
     for case in cases:
-        found = expect_case(case, drawn[case.name], dtypes, checks, roundoff, forms)
+        found = expect_case(case, drawn[case.name], dtypes, checks, roundoff, executions)
         if case.name in training_data:
             found |= expect_case_training(case, training_data[case.name], dtypes, roundoff=roundoff)
         yield found
@@ -59,14 +59,14 @@ def expect_case(
     dtypes: Sequence[str],
     checks: Sequence[str],
     roundoff: Mapping[str, float] = UNIT_ROUNDOFF,
-    forms: Sequence[str] = ("eager",),
+    executions: Sequence[str] = ("eager",),
 ) -> Expectations:
     """What one pass over the case is expected to give."""
     passes = tuple(check for check in checks if check != "training")
     return {
         Key(case.name, dtype, mode, check, in_order): expected
         for dtype in dtypes
-        for in_order in {adds_in_order(case, dtype, form) for form in forms}
+        for in_order in {adds_in_order(case, dtype, execution) for execution in executions}
         for mode in case.modes
         for check, expected in expect(
             case, drawn, dtype, passes, train=mode == "train", roundoff=roundoff[dtype], in_order=in_order

@@ -26,7 +26,7 @@ with suppress(ImportError):
 
 # Two summation orders of the same function differ by about 1e-14 in float64, two functions by 1e-9 and more.
 RELATIVE_LIMIT = 1e-11
-# Honest code measures 0.3 to 3 units, the nearest slip worth the name over 10; see docs/calibration.md.
+# Honest code measures 0.3 to 3 units, the nearest mutant worth the name over 10; see docs/calibration.md.
 NOISE_LIMIT = 5.0
 
 # In units, the most that a draw of the noise may measure itself.

@@ -1,4 +1,4 @@
-"""A copy of one implementation with a slip in it, made in memory: no file changes, and the original stays usable."""
+"""A copy of one implementation with a mutant in it, made in memory: no file changes, and the original stays usable."""
 
 import sys
 import threading
@@ -49,7 +49,7 @@ def source_file(framework: str, file: str) -> Path:
         )
     spec = find_spec(f"{framework}_impl")
     if spec is None or spec.origin is None:
-        raise ParityError(f"{framework}_impl is not there to plant a slip in")
+        raise ParityError(f"{framework}_impl is not there to plant a mutant in")
     return Path(spec.origin).parent / file
 
 
@@ -61,7 +61,7 @@ def read_mutated(path: Path, old: str, new: str) -> str:
     """
     source = path.read_text()
     if old and (count := source.count(old)) != 1:
-        raise ParityError(f"{path.name} must hold the text of the slip once, holds it {count} times: {old!r}")
+        raise ParityError(f"{path.name} must hold the text of the mutant once, holds it {count} times: {old!r}")
     return source.replace(old, new) if old else source
 
 

@@ -48,7 +48,7 @@ def work(name: str, folder: Path, say: Callable[[Message], object]) -> None:
         name = item["name"]
         for task in tasks:
             try:
-                tools = mutate(framework, *item["slip"]) if item["slip"] else (framework, weights)
+                tools = mutate(framework, *item["mutant"]) if item["mutant"] else (framework, weights)
                 found = run_task(*tools, item, task, arrays[item["case"]])
             except Exception as error:
                 if isinstance(error, OSError) and error.errno in FULL:
@@ -106,11 +106,11 @@ def run_task(framework: Any, weights: Any, item: dict[str, Any], task: dict[str,
     x = arrays["input"].astype(dtype)
     if task["check"] == "forward":
         read = weights.get_weights(model)
-        output = framework.forward(model, x, train=train, form=task["form"])
+        output = framework.forward(model, x, train=train, execution=task["execution"])
         found = {"output": output, **weights.get_weights(model), **unmoved(given, "given"), **unmoved(read, "read")}
     else:
         cotangent = arrays["cotangent"].astype(dtype)
-        native = framework.gradients(model, x, cotangent, train=train, form=task["form"])
+        native = framework.gradients(model, x, cotangent, train=train, execution=task["execution"])
         found = {"input": native.pop("input"), **convert(native, framework.NAME, "torch")}
     return {key: np.ascontiguousarray(array) for key, array in found.items()}
 
