@@ -30,7 +30,7 @@ from sklearn.datasets import load_digits
 
 from parity.catalogue.cases import Case
 from parity.catalogue.inputs import draw_weights
-from parity.frameworks.layout import FRAMEWORKS
+from parity.frameworks import FRAMEWORKS
 from parity.reference import modules as reference
 from parity.verdict.expect import expect_forward
 from parity.verdict.judge import NOISE_UNITS, judge

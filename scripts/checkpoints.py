@@ -7,7 +7,7 @@ The libraries need a PyTorch of their own, so this makes a virtual environment i
     pip install torch==2.14.1 torchvision==0.29.1 timm safetensors numpy
 
 and lets it build the networks with their own constructors and random weights, and run them in float64 and float32. Each
-network then goes through `parity.weights.networks.identify` and `parity.set_weights` into every framework.
+network then goes through `parity.weights.dialects.networks.identify` and `parity.set_weights` into every framework.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from parity import ParityError  # noqa: E402
 from parity.catalogue.cases import Case  # noqa: E402
 from parity.verdict.expect import expect_forward  # noqa: E402
 from parity.verdict.judge import judge  # noqa: E402
-from parity.weights import networks  # noqa: E402
+from parity.weights.dialects import networks  # noqa: E402
 
 PACKAGES = ("torch==2.14.1", "torchvision==0.29.1", "timm", "safetensors", "numpy")
 NETWORKS = (("torchvision", "resnet18"), ("torchvision", "resnet50"), ("timm", "seresnet18"), ("timm", "seresnet50"))

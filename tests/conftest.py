@@ -17,7 +17,7 @@ from types import ModuleType
 import pytest
 
 from parity import frameworks
-from parity.frameworks.layout import FRAMEWORKS
+from parity.frameworks import FRAMEWORKS
 
 
 @pytest.fixture(params=FRAMEWORKS)

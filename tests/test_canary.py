@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from test_cli import ROOT, parity
 
-from parity.frameworks import devices
-from parity.frameworks.layout import FRAMEWORKS
+from parity import frameworks
+from parity.frameworks import FRAMEWORKS
 from parity.workers import precision_probe
 
 LOWERED = Path(__file__).parent / "lowered"
@@ -21,7 +21,7 @@ def lowered(fault, *arguments, framework):
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_honest_float32_is_far_below_the_limit(name):
-    found = precision_probe.measure(devices.load(name), "cpu")
+    found = precision_probe.measure(frameworks.load(name), "cpu")
     assert len(found) == 6
     assert all(0.1 < units < precision_probe.LIMIT / 4 for units in found.values()), found
     assert precision_probe.verdict(name, found) == ""

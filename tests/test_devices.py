@@ -6,9 +6,9 @@ import os
 import pytest
 from test_cli import ROOT, parity
 
+from parity import frameworks
 from parity.errors import ParityError
-from parity.frameworks import devices, switches
-from parity.frameworks.layout import FRAMEWORKS
+from parity.frameworks import FRAMEWORKS, TABLE, devices, switches
 
 SEEN = ["cuda:0", "cuda:1", "cpu"]
 
@@ -62,7 +62,7 @@ def test_what_names_no_device_is_refused(value):
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_the_processor_is_seen_and_selected_and_its_precisions_are_tried(name):
-    adapter = devices.load(name)
+    adapter = frameworks.load(name)
     assert adapter.available() == ["cpu"]
     adapter.select("cpu")
     assert isinstance(adapter.describe("cpu"), dict)
@@ -92,7 +92,7 @@ def test_switches_stand_in_the_worker_before_the_framework_is_imported(tmp_path)
     for name in FRAMEWORKS:
         environment, imported = json.loads((tmp_path / name).read_text())
         assert imported == []
-        for key, value in switches.HONEST[name].items():
+        for key, value in TABLE[name].switches.items():
             assert environment[key] in (value, f"--xla_cpu_enable_fast_math=false {value}")
             assert backends[name]["switches"][key] == environment[key]
             assert f"{key}={environment[key]}" in done.stdout.replace("\n", " ")
@@ -115,7 +115,7 @@ def test_a_run_on_an_accelerator_hides_none_and_lets_jax_look_for_it(monkeypatch
 def test_every_switch_of_torch_takes():
     import torch
 
-    adapter = devices.load("torch")
+    adapter = frameworks.load("torch")
     before = torch.are_deterministic_algorithms_enabled()
     try:
         for allowed, precision in ((True, "tf32"), (False, "ieee")):

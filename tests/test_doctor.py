@@ -6,8 +6,7 @@ import os
 import numpy as np
 from test_cli import ROOT, parity
 
-from parity.frameworks import COLUMNS
-from parity.frameworks.layout import FRAMEWORKS
+from parity.frameworks import COLUMNS, FRAMEWORKS
 from parity.verdict.determinism import unequal
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_cli import parity
 
-from parity.frameworks.layout import FRAMEWORKS
+from parity.frameworks import FRAMEWORKS
 
 # What a machine with an accelerator has; a framework is asked only where there is one, because asking takes seconds.
 NODES = ("nvidia[0-9]*", "kfd", "accel[0-9]*", "dxg")

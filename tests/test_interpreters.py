@@ -16,8 +16,7 @@ import pytest
 from test_cli import ROOT, parity
 
 from parity.errors import ParityError
-from parity.frameworks import COLUMNS
-from parity.frameworks.layout import FRAMEWORKS
+from parity.frameworks import COLUMNS, FRAMEWORKS
 from parity.workers import environments, interpreters
 
 OWN = {"torch": ("torch", "functorch"), "paddle": ("paddle",), "flax": ("jax", "flax", "optax", "orbax")}

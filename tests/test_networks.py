@@ -7,7 +7,7 @@ from safetensors.numpy import save_file
 from parity import ParityError, load, save
 from parity.reference import modules as reference
 from parity.reference.modules import shapes
-from parity.weights import networks
+from parity.weights.dialects import networks
 
 
 def weights_of(depth, **options):

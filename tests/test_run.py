@@ -15,8 +15,7 @@ import torch_impl
 from parity.catalogue.cases import CASES, INPUTS, select
 from parity.catalogue.inputs import crops, default_image, draw_input, draw_weights, read_image
 from parity.errors import ParityError
-from parity.frameworks import flax, switches
-from parity.frameworks.layout import FRAMEWORKS
+from parity.frameworks import FRAMEWORKS, flax, switches
 from parity.reference import modules as reference
 from parity.runs.run import run
 

@@ -10,10 +10,10 @@ from parity.catalogue.cases import CASES, select
 from parity.catalogue.inputs import default_image, read_image
 from parity.catalogue.mutants import MUTANTS
 from parity.catalogue.recipes import OPTIMIZERS, RECIPES
-from parity.catalogue.tasks import EXECUTIONS, Task, list_tasks
+from parity.catalogue.tasks import Task, list_tasks
 from parity.catalogue.unsupported import UNSUPPORTED, is_unsupported
-from parity.frameworks import flax
-from parity.frameworks.layout import FRAMEWORKS, convert
+from parity.frameworks import EXECUTIONS, FRAMEWORKS, TABLE, flax
+from parity.frameworks.layout import convert
 from parity.runs.mutation_test import run_mutants
 from parity.runs.run import draw, run
 from parity.verdict import judge as compare
@@ -112,7 +112,12 @@ def test_compiled_code_is_the_same():
     )
     assert report.passed
     seen = {(r.framework, r.check.partition(" ")[2].partition(" ")[2] or "eager") for r in report.results}
-    assert seen == {(framework, execution) for execution in executions for framework in EXECUTIONS[execution]}
+    assert seen == {
+        (framework, execution)
+        for execution in executions
+        for framework in FRAMEWORKS
+        if execution in TABLE[framework].abilities.executions
+    }
     static = [r for r in report.results if r.verdict == "unsupported"]
     assert {r.check for r in static} == {"gradients eval paddle.jit.to_static"}
 
@@ -178,16 +183,16 @@ def test_a_case_of_each_module_is_compiled():
     }
 
 
-def test_the_default_and_what_a_form_runs_on():
-    case = select(["SE/default"])[0]
-    assert [task.title for task in list_tasks(case, ["forward"], ["float32"], ["eager"], "torch")] == [
+def test_the_default_and_what_an_execution_runs_on():
+    case, torch = select(["SE/default"])[0], TABLE["torch"].abilities
+    assert [task.title for task in list_tasks(case, ["forward"], ["float32"], ["eager"], torch)] == [
         "forward eval",
         "forward train",
     ]
-    assert [task.title for task in list_tasks(case, ["forward"], ["float32"], ["torch.export"], "torch")] == [
+    assert [task.title for task in list_tasks(case, ["forward"], ["float32"], ["torch.export"], torch)] == [
         "forward eval torch.export"
     ]
-    assert list_tasks(case, ["forward"], ["float32"], ["nnx.jit"], "torch") == []
+    assert list_tasks(case, ["forward"], ["float32"], ["nnx.jit"], torch) == []
 
 
 def test_every_slip_is_of_a_line_that_is_there_and_there_are_enough():

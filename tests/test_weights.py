@@ -12,7 +12,7 @@ from flax import nnx
 
 import torch_impl
 from parity import ParityError, convert, get_weights, relayout, set_weights
-from parity.frameworks.layout import FRAMEWORKS
+from parity.frameworks import FRAMEWORKS
 from parity.reference.modules import SE_ASPP, shapes
 
 DTYPES = [np.dtype(name) for name in ("float16", "float32", "float64")] + [np.dtype(ml_dtypes.bfloat16)]

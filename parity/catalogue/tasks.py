@@ -1,4 +1,4 @@
-"""What can be computed of a case: a check, in a mode, a precision and a execution."""
+"""What can be computed of a case: a check, in a mode, a precision and an execution."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,16 +9,17 @@ from .mutants import Mutant
 
 CHECKS = ("forward", "gradients", "training")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
-# How a framework executes, and the framework that can; eager is each one's own way, an operation at a time.
-EXECUTIONS = {
-    "eager": ("torch", "paddle", "flax"),
-    "torch.compile": ("torch",),
-    "torch.export": ("torch",),
-    "channels-last": ("torch",),
-    "paddle.jit.to_static": ("paddle",),
-    "nnx.jit": ("flax",),
-    "folded": ("torch", "paddle", "flax"),
-}
+MODES = ("eval", "train")
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What a framework can compute; of its executions, eager is each one's own way, an operation at a time."""
+
+    executions: Collection[str]
+    checks: Collection[str] = CHECKS
+    modes: Collection[str] = MODES
+    dtypes: Collection[str] = DTYPES
 
 
 @dataclass(frozen=True)
@@ -42,24 +43,21 @@ class Task:
 
 
 def list_tasks(
-    case: Case, checks: Collection[str], dtypes: Collection[str], executions: Sequence[str], framework: str
+    case: Case, checks: Collection[str], dtypes: Collection[str], executions: Sequence[str], able: Abilities
 ) -> list[Task]:
-    """The tasks of a case in a framework, by precision, check and mode; an ONNX graph knows float32 and eval alone."""
-    if framework == "onnx":
-        wanted = "forward" in checks and "float32" in dtypes and "eval" in case.modes and "eager" in executions
-        return [Task("forward", "eval", "float32")] if wanted else []
+    """The tasks of a case in a framework that is `able` to compute them, by precision, check and mode."""
     tasks = []
-    for dtype in dtypes:
-        for check in checks:
+    for dtype in (dtype for dtype in dtypes if dtype in able.dtypes):
+        for check in (check for check in checks if check in able.checks):
             if check == "training":
                 tasks += list_training_tasks(case, dtype)
             else:
                 tasks += [
                     Task(check, mode, dtype, execution)
                     for execution in executions
-                    if framework in EXECUTIONS[execution]
+                    if execution in able.executions
                     for mode in case.modes
-                    if is_shown(case, check, mode, execution)
+                    if mode in able.modes and is_shown(case, check, mode, execution)
                 ]
     return tasks
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ParityError
-from ..frameworks.layout import FRAMEWORKS
+from ..frameworks import FRAMEWORKS
 from ..weights.files.atomic import check_target
 from ..workers import config, environments
 from .options import Frameworks, choose, split

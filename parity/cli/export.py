@@ -7,9 +7,9 @@ import typer
 
 from .. import frameworks
 from ..errors import ParityError
+from ..weights.dialects.networks import identify
 from ..weights.export import weights_to_onnx
 from ..weights.files import atomic, load
-from ..weights.networks import identify
 
 
 def export(

@@ -11,7 +11,7 @@ from rich.text import Text
 from ..catalogue.inputs import default_image, read_image
 from ..catalogue.mutants import MUTANTS
 from ..errors import ParityError
-from ..frameworks.layout import FRAMEWORKS
+from ..frameworks import FRAMEWORKS
 from ..runs.coverage import Coverage, cover, gaps
 from ..runs.mutation_test import MutationResult, run_mutants
 from .options import Frameworks, choose_frameworks, split

@@ -9,8 +9,9 @@ from rich.table import Table
 
 from ..catalogue import cases as catalogue
 from ..catalogue.inputs import default_image, read_image
-from ..catalogue.tasks import CHECKS, DTYPES, EXECUTIONS
+from ..catalogue.tasks import CHECKS, DTYPES
 from ..errors import ParityError
+from ..frameworks import EXECUTIONS
 from ..runs.run import run as compute
 from ..weights.files.atomic import write_bytes
 from ..workers import pool, ray_pool

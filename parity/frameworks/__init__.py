@@ -1,37 +1,30 @@
-"""What is particular to each framework, in a file named for it; nothing here imports a framework until it is asked for.
+"""What is particular to each framework: one row of `table`, and one file named for it, its `adapter`.
 
-Each file has the same functions, NumPy in and NumPy out, maps always in the order n, c, h, w.
+Nothing here imports a framework until it is asked for.
 """
 
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ParityError
-from .layout import FRAMEWORKS
+from .table import COLUMNS, EXECUTIONS, FRAMEWORKS, TABLE
 
-# What `parity run` compares. ONNX Runtime runs what torch_impl exports: it is a column of the table and no framework of
-# weights, so `layout` and `of` do not know it.
-COLUMNS = (*FRAMEWORKS, "onnx")
+if TYPE_CHECKING:
+    from .adapter import Adapter
 
-PACKAGES = {
-    "torch": ("torch",),
-    "paddle": ("paddle",),
-    "flax": ("jax", "flax"),
-    "onnx": ("torch", "onnx", "onnxruntime"),
-}
+__all__ = ["COLUMNS", "EXECUTIONS", "FRAMEWORKS", "TABLE", "check_column", "installed", "load", "of"]
 
 
 def installed(name: str) -> bool:
     """Whether the framework's packages can be found, without importing them."""
-    return all(find_spec(package) is not None for package in PACKAGES[check_column(name)])
+    return all(find_spec(package) is not None for package in TABLE[check_column(name)].packages)
 
 
-def load(name: str) -> ModuleType:
-    """The file of functions for the framework `name`, which imports that framework."""
-    return import_module(f".{check_column(name)}", __name__)
+def load(name: str) -> "Adapter":
+    """The adapter of the framework `name`, which imports that framework."""
+    return cast("Adapter", import_module(f".{check_column(name)}", __name__))
 
 
 def check_column(name: str) -> str:
@@ -41,8 +34,8 @@ def check_column(name: str) -> str:
     return name
 
 
-def of(model: Any) -> ModuleType:
-    """The functions for the framework that `model` belongs to.
+def of(model: Any) -> "Adapter":
+    """The adapter of the framework that `model` belongs to.
 
     Raises:
         TypeError: where it belongs to none of them.

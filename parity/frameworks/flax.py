@@ -1,4 +1,4 @@
-"""Flax NNX: build a module, list and set its arrays, run it."""
+"""Flax NNX: build a module, list and set its arrays, run it; on processors, CUDA, ROCm, TPU, METAL (Apple)."""
 
 import ctypes
 import gc
@@ -19,11 +19,12 @@ from flax import nnx
 import flax_impl
 
 from ..errors import ParityError
+from .adapter import Trainer
 from .layers import Layer, normed
 from .layout import relayout
+from .telling import tell
 
 NAME = "flax"
-Trainer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 # Most of the time goes into compiling each operation for each shape, which threads do side by side.
 THREADS = os.cpu_count() or 1
 # JAX keeps whatever it has compiled, a megabyte for each operation and shape.
@@ -48,6 +49,8 @@ HOLDERS = (nnx.Module, nnx.State, dict, list, tuple)
 # Variables that are no weights.
 PASSING = (nnx.RngState, nnx.Cache, nnx.Intermediate)
 _compiled: list[str] = []
+# What computes convolutions and matrix products.
+LIBRARIES: Mapping[str, tuple[str, str]] = {}
 
 
 def versions() -> dict[str, str]:
@@ -105,7 +108,12 @@ def variables(model: Any) -> Iterator[tuple[str, "nnx.Variable | Entry"]]:
 
 
 def layers(model: Any) -> dict[str, Layer]:
-    """The layers by path: those of NNX's library; modules of the user's own keep their arrays as they are."""
+    """The layers by path: those of NNX's library; modules of the user's own keep their arrays as they are.
+
+    A tree has no layers; they are told by its names and shapes.
+    """
+    if is_tree(model):
+        return tell({key: entry.shape for key, entry in variables(model)}, NAME)
     found = {}
     below = [((*path, name), owner, value) for path, owner, name, value in _walk(model) if isinstance(value, HOLDERS)]
     for path, owner, module in [((), None, model), *below]:
@@ -265,3 +273,71 @@ def trainer(model: nnx.Module, method: str, loss: str, options: Mapping[str, flo
         return to_numpy(value)
 
     return step
+
+
+def available() -> list[str]:
+    """The devices that JAX sees."""
+    return list(_devices())
+
+
+def select(device: str) -> None:
+    """Put models and inputs on `device` from now on."""
+    jax.config.update("jax_default_device", _devices()[device])
+
+
+def describe(device: str) -> dict[str, str | int]:
+    """The device's name, driver and memory in bytes, as far as JAX tells."""
+    if device == "cpu":
+        return {}
+    found = _devices()[device]
+    memory = (found.memory_stats() or {}).get("bytes_limit", 0)
+    return {"name": found.device_kind, "runtime": found.client.platform_version.replace("\n", " "), "memory": memory}
+
+
+def set_numerics_flags(*, allow_tf32: bool) -> dict[str, str]:
+    """Nothing to set: JAX read its variables when it was imported; what it made of them is returned."""
+    return {"jax_default_matmul_precision": str(jax.config.jax_default_matmul_precision)}
+
+
+def convolve(x: np.ndarray, w: np.ndarray, cotangent: np.ndarray) -> list[np.ndarray]:
+    """A 3x3 convolution (nchw, oihw) that keeps the size, and the gradients of sum(y * cotangent) to x and w."""
+
+    def forward(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jax.lax.conv_general_dilated(a, b, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    maps = [np.ascontiguousarray(relayout(array, "nchw", "nhwc")) for array in (x, cotangent)]
+    kernel = np.ascontiguousarray(relayout(w, "oihw", "hwio"))
+    y, to_x, to_w = _pull(forward, maps[0], kernel, maps[1])
+    return [relayout(y, "nhwc", "nchw"), relayout(to_x, "nhwc", "nchw"), relayout(to_w, "hwio", "oihw")]
+
+
+def multiply(a: np.ndarray, b: np.ndarray, cotangent: np.ndarray) -> list[np.ndarray]:
+    """The product a @ b, and the gradients of sum(y * cotangent) to a and b."""
+    return _pull(jnp.matmul, a, b, cotangent)
+
+
+def _pull(
+    forward: Callable[[jax.Array, jax.Array], jax.Array], a: np.ndarray, b: np.ndarray, cotangent: np.ndarray
+) -> list[np.ndarray]:
+    @jax.jit
+    def pull(a: jax.Array, b: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, ...]:
+        y, back = jax.vjp(forward, a, b)
+        return y, *back(cotangent)
+
+    return [to_numpy(array) for array in pull(jnp.asarray(a), jnp.asarray(b), jnp.asarray(cotangent))]
+
+
+def _devices() -> dict[str, jax.Device]:
+    """The devices by name: those of the default backend, and the processor."""
+    named = {}
+    for device in (*jax.devices(), *jax.devices("cpu")[:1]):
+        kind = _kind(device)
+        named["cpu" if kind == "cpu" else f"{kind}:{device.id}"] = device
+    return named
+
+
+def _kind(device: jax.Device) -> str:
+    platform = device.platform.lower()
+    if platform == "gpu":
+        return "rocm" if "rocm" in device.client.platform_version.lower() else "cuda"
+    return {"metal": "mps"}.get(platform, platform)

@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-FRAMEWORKS = ("torch", "paddle", "flax")
-
 
 @dataclass(frozen=True)
 class Form:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..errors import ParityError
-from .kinds import FRAMEWORKS, KINDS
+from .kinds import KINDS
 from .layers import Layer, Slot, Weights, measured, resolve
+from .table import FRAMEWORKS
 from .telling import ask, tell
 
 # PyTorch counts the batches that a norm has seen; nobody else does, so it is left out and restored as zero.

@@ -1,43 +1,13 @@
-"""What makes a framework's arithmetic honest and the same on every run, as data.
+"""The environment of a worker: its framework's switches, what keeps it to its device, and where compiled code is kept.
 
-A GPU computes float32 products in TF32 by default in one library and not in the next, and adds in whatever order is
-fastest. Environment variables must stand before the framework is imported, so the parent gives them to the worker; the
-rest is set in the worker right after the import. A switch that does not take is silent: the precision probe measures.
+The switches are data, in `table`. One that does not take is silent: the precision probe measures.
 """
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
-# For every framework and device; on a processor they change nothing.
-HONEST: Mapping[str, Mapping[str, str]] = {
-    "torch": {
-        "NVIDIA_TF32_OVERRIDE": "0",
-        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-    },
-    "paddle": {
-        "NVIDIA_TF32_OVERRIDE": "0",
-        "FLAGS_cudnn_allow_tf32": "0",
-        "FLAGS_cublas_allow_tf32": "0",
-        "FLAGS_cudnn_deterministic": "1",
-        "FLAGS_allocator_strategy": "auto_growth",
-    },
-    "flax": {
-        "NVIDIA_TF32_OVERRIDE": "0",
-        "JAX_DEFAULT_MATMUL_PRECISION": "highest",
-        "JAX_ENABLE_X64": "1",
-        "XLA_FLAGS": "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0",
-        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-    },
-    "onnx": {},
-}
-# What `--allow-tf32` has instead; an empty value takes the variable away.
-TF32: Mapping[str, Mapping[str, str]] = {
-    "torch": {"NVIDIA_TF32_OVERRIDE": ""},
-    "paddle": {"NVIDIA_TF32_OVERRIDE": "", "FLAGS_cudnn_allow_tf32": "1", "FLAGS_cublas_allow_tf32": "1"},
-    "flax": {"NVIDIA_TF32_OVERRIDE": "", "JAX_DEFAULT_MATMUL_PRECISION": "tensorfloat32"},
-    "onnx": {},
-}
+from .table import TABLE
+
 # JAX compiles each operation for each shape. On disk its code outlives `frameworks.flax.release` and serves all
 # threads; a folder of the user's own keeps it from one run to the next.
 COMPILED_CODE = {
@@ -56,7 +26,8 @@ JOINED = ("XLA_FLAGS",)
 
 def switches(framework: str, *, allow_tf32: bool = False) -> dict[str, str]:
     """The environment variables of the framework's arithmetic; an empty value means that it must not be set."""
-    return {**HONEST[framework], **(TF32[framework] if allow_tf32 else {})}
+    row = TABLE[framework]
+    return {**row.switches, **(row.tf32 if allow_tf32 else {})}
 
 
 def environment(framework: str, device: str, *, allow_tf32: bool = False) -> dict[str, str]:

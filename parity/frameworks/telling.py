@@ -8,8 +8,9 @@ from functools import cache, lru_cache
 import numpy as np
 
 from ..errors import ParityError
-from .kinds import FRAMEWORKS, KINDS, Kind
+from .kinds import KINDS, Kind
 from .layers import BARE, Layer, find, join, measured, name_pattern, prefixes, resolve, spelled
+from .table import FRAMEWORKS
 
 _MAX_ASKED = 3
 _RECURRENT = re.compile(r"(weight|bias)_(ih|hh|hr|ho)(_l\d+)?(_reverse)?")

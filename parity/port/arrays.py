@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ..errors import ParityError
 from ..frameworks import layers
+from ..frameworks.adapter import Adapter
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Slot:
         return array if self.leaf is None else next(iter(self.leaf.move([array], source, target).values()))
 
 
-def slots(framework: ModuleType, model: Any, aliases: Mapping[str, str]) -> list[Slot]:
+def slots(framework: Adapter, model: Any, aliases: Mapping[str, str]) -> list[Slot]:
     """Every array of the model; `aliases` are layers' paths as another framework would say them.
 
     What is one array here and several elsewhere, as in an attention, stays as it is.
@@ -62,12 +62,12 @@ def slots(framework: ModuleType, model: Any, aliases: Mapping[str, str]) -> list
     ]
 
 
-def read(framework: ModuleType, found: list[Slot]) -> dict[str, np.ndarray]:
+def read(framework: Adapter, found: list[Slot]) -> dict[str, np.ndarray]:
     """Copies of the arrays by canonical key."""
     return {slot.key: np.array(slot.inward(framework.to_numpy(slot.variable)), order="C") for slot in found}
 
 
-def write(framework: ModuleType, found: list[Slot], weights: Mapping[str, np.ndarray], dtype: str) -> None:
+def write(framework: Adapter, found: list[Slot], weights: Mapping[str, np.ndarray], dtype: str) -> None:
     """Set the arrays from canonical ones, floating-point ones in `dtype`."""
     for slot in found:
         array = weights[slot.key]

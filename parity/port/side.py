@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from types import ModuleType
 from typing import Any
 from zlib import crc32
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from .. import frameworks
 from ..errors import ParityError
+from ..frameworks.adapter import Adapter
 from . import arrays, trees
 from .axes import align
 from .load import describe
@@ -36,7 +36,7 @@ class Side:
 
     def __init__(self, model: Any, sites: Mapping[int, tuple[str, int]]) -> None:
         self.model = model
-        self.framework: ModuleType = frameworks.of(model)
+        self.framework: Adapter = frameworks.of(model)
         self.tools: Any = import_module(f".side_{self.framework.NAME}", __package__)
         self.sites = sites
         self.aliases = {path: alias for path, alias, _ in self.tools.modules(model)}

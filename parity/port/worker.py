@@ -16,7 +16,6 @@ from typing import Any
 from safetensors.numpy import load_file, save_file
 
 from ..errors import ParityError
-from ..frameworks import devices
 from .load import build, load_factory
 from .opening import open_model
 from .side import Side
@@ -31,9 +30,8 @@ def main(folder: Path, name: str, factory: str) -> None:
     except ParityError as error:
         say({"refused": str(error)})
         return
-    door = devices.load(side.framework.NAME)
-    door.set_numerics_flags(allow_tf32=False)
-    door.select("cpu")
+    side.framework.set_numerics_flags(allow_tf32=False)
+    side.framework.select("cpu")
     say({"answer": {**side.describe(), "versions": {**side.framework.versions(), "python": sys.version.split()[0]}}})
     for number, line in enumerate(sys.stdin):
         question = json.loads(line)

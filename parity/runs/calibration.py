@@ -11,6 +11,7 @@ from ..catalogue.cases import Case, select
 from ..catalogue.mutants import MUTANTS, Mutant
 from ..catalogue.tasks import WorkItem, list_tasks
 from ..errors import ParityError
+from ..frameworks import TABLE
 from ..verdict.expect_all import Expectations, expect_case
 from ..verdict.judge import NOISE_LIMIT
 from ..verdict.judge_all import judge_item
@@ -70,7 +71,10 @@ def calibrate(
         copies = [_copy(case, seed) for case in cases]
         needed |= {copy.name: copy for copy in copies}
         for framework, items in jobs.items():
-            items += [WorkItem(copy, list_tasks(copy, checks, [dtype], ["eager"], framework)) for copy in copies]
+            items += [
+                WorkItem(copy, list_tasks(copy, checks, [dtype], ["eager"], TABLE[framework].abilities))
+                for copy in copies
+            ]
         for mutant in mutants:
             copy = _copy(select([mutant.case])[0], seed)
             needed[copy.name] = copy

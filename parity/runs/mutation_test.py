@@ -8,6 +8,7 @@ import numpy as np
 from ..catalogue.cases import Case, select
 from ..catalogue.mutants import MUTANTS, Mutant
 from ..catalogue.tasks import Task, WorkItem, list_tasks
+from ..frameworks import TABLE
 from ..verdict.expect_all import Expectations, expect_case, expect_case_training
 from ..verdict.judge_all import judge_item
 from ..verdict.results import Result
@@ -87,7 +88,7 @@ def run_mutants(
 
 def tasks_of(mutant: Mutant, framework: str) -> list[Task]:
     """The tasks that are to see the mutant."""
-    tasks = list_tasks(select([mutant.case])[0], [mutant.check], [mutant.dtype], ["eager"], framework)
+    tasks = list_tasks(select([mutant.case])[0], [mutant.check], [mutant.dtype], ["eager"], TABLE[framework].abilities)
     return [task for task in tasks if not mutant.modes or task.mode in mutant.modes]
 
 

@@ -24,7 +24,7 @@ from ..catalogue.cases import Case
 from ..catalogue.inputs import Drawn
 from ..catalogue.tasks import CHECKS, DTYPES, list_tasks
 from ..errors import ParityError
-from ..frameworks import COLUMNS, devices
+from ..frameworks import COLUMNS, TABLE, devices
 from ..protocol import FACTS, join
 from ..reference.evaluate import build, output_shape
 from ..reference.modules import shapes
@@ -246,7 +246,7 @@ def _outcome(planned: Record, run: Mapping[str, Any], computed: Arrays) -> Outco
     tasks = {
         (case.name, task.key): task.dtype
         for case in planned.cases
-        for task in list_tasks(case, planned.checks, planned.dtypes, ("eager",), name)
+        for task in list_tasks(case, planned.checks, planned.dtypes, ("eager",), TABLE[name].abilities)
     }
     errors: dict[tuple[str, str], str] = {}
     for item in run["errors"]:

@@ -8,6 +8,7 @@ from ..catalogue.cases import Case
 from ..catalogue.inputs import Drawn, draw_cotangent, draw_input, draw_weights
 from ..catalogue.tasks import Plan, WorkItem, list_tasks
 from ..catalogue.training import TrainingData, draw_training_data
+from ..frameworks import TABLE
 from ..reference import modules as reference
 from ..reference.evaluate import build, output_shape
 from ..verdict import determinism
@@ -89,7 +90,7 @@ def plan_all(
 ) -> Plan:
     """Every framework's work items."""
     return {
-        name: [WorkItem(case, list_tasks(case, checks, dtypes, executions, name)) for case in cases]
+        name: [WorkItem(case, list_tasks(case, checks, dtypes, executions, TABLE[name].abilities)) for case in cases]
         for name in frameworks
     }
 

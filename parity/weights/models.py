@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,9 @@ import numpy as np
 from .. import frameworks
 from ..errors import ParityError
 from ..frameworks import layers as known
-from ..frameworks.layers import Layer, Slot, Weights
+from ..frameworks.adapter import Adapter
+from ..frameworks.layers import Slot, Weights
 from ..frameworks.layout import as_bits, is_counter
-from ..frameworks.telling import tell
 
 
 def get_weights(model: Any) -> Weights:
@@ -35,7 +34,7 @@ def get_weights(model: Any) -> Weights:
         TypeError: where `model` is of none of the three frameworks.
     """
     framework = frameworks.of(model)
-    layers = _layers(framework, model)
+    layers = framework.layers(model)
     found: dict[str, np.ndarray] = {}
     for place in _places(framework, model):
         found |= {key: np.array(array, order="C") for key, array in place.read().items()}
@@ -84,7 +83,7 @@ class _Place:
         shapes: the canonical arrays' shapes by canonical key.
     """
 
-    framework: ModuleType
+    framework: Adapter
     slot: Slot | None
     variables: tuple[Any, ...]
     shapes: dict[str, tuple[int, ...]]
@@ -104,11 +103,11 @@ class _Place:
         return zip(self.variables, arrays, strict=False)  # aliases come last, and are the same variables
 
 
-def _places(framework: ModuleType, model: Any) -> Iterator[_Place]:
+def _places(framework: Adapter, model: Any) -> Iterator[_Place]:
     """What holds the arrays of the model, in its order."""
     variables = dict(framework.variables(model))
     shapes = {key: tuple(map(int, variable.shape)) for key, variable in variables.items()}
-    found = known.resolve(shapes, framework.NAME, _layers(framework, model))
+    found = known.resolve(shapes, framework.NAME, framework.layers(model))
     if found.unknown:
         listed = ", ".join(f"{key} {shapes[key]}" for key in found.unknown)
         raise ParityError(f"no layout is known for these arrays of {type(model).__name__}: {listed}")
@@ -122,12 +121,6 @@ def _places(framework: ModuleType, model: Any) -> Iterator[_Place]:
             moved = slots[key].move(hollow, framework.NAME, "torch")
             held = tuple(variables[each] for each in slots[key].keys)
             yield _Place(framework, slots[key], held, {name: array.shape for name, array in moved.items()})
-
-
-def _layers(framework: ModuleType, model: Any) -> dict[str, Layer]:
-    if framework.NAME == "flax" and framework.is_tree(model):
-        return tell({key: entry.shape for key, entry in framework.variables(model)}, "flax")
-    return framework.layers(model)
 
 
 def _needed(places: list[_Place], given: Mapping[str, np.ndarray]) -> list[_Place]:

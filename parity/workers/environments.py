@@ -7,21 +7,16 @@ them as an extra, and Paddle's are on its own index alone.
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import ParityError
+from ..frameworks import TABLE
 from ..weights.files.atomic import write_bytes
 from . import config
 
 # What the worker needs besides its framework; ml_dtypes is for bfloat16.
 WORKER = ("numpy", "safetensors", "ml_dtypes")
-PACKAGES: Mapping[str, Sequence[str]] = {"torch": ["torch"], "paddle": ["paddlepaddle"], "flax": ["jax", "flax"]}
-GPU_PACKAGES: Mapping[str, Sequence[str]] = {
-    "torch": ["torch"],
-    "paddle": ["paddlepaddle-gpu=={paddlepaddle}", "-i", "https://www.paddlepaddle.org.cn/packages/stable/cu126/"],
-    "flax": ["jax[cuda13]", "flax"],
-}
 CONSTRAINTS = "constraints.txt"
 
 Command = Sequence[str]
@@ -46,7 +41,8 @@ def commands(folder: Path, framework: str, device: str) -> list[Command]:
     pins = constraints()
     versions = dict(line.split("==") for line in pins.read_text().splitlines() if "==" in line)
     install = [python, "-m", "pip", "install", "--constraint", str(pins)]
-    packages = [part.format(**versions) for part in (GPU_PACKAGES if device == "gpu" else PACKAGES)[framework]]
+    row = TABLE[framework]
+    packages = [part.format(**versions) for part in (row.pip_gpu if device == "gpu" else row.pip)]
     return [
         [sys.executable, "-m", "venv", str(folder / framework)],
         [*install, *WORKER],

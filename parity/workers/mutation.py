@@ -8,15 +8,16 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, cast
 
 from ..errors import ParityError
+from ..frameworks.adapter import Adapter
 
 # sys.modules is everyone's; what is mutated is taken out of it again before another thread may look.
 _LOCK = threading.Lock()
 
 
-def mutate(framework: ModuleType, file: str, old: str, new: str) -> tuple[ModuleType, ModuleType]:
+def mutate(framework: Adapter, file: str, old: str, new: str) -> tuple[Adapter, ModuleType]:
     """The functions of a framework, and of `weights`, with the text `old` of one source file replaced by `new`.
 
     Args:
@@ -34,9 +35,9 @@ def mutate(framework: ModuleType, file: str, old: str, new: str) -> tuple[Module
         if file == "weights":
             return framework, _copy(weights, old, new)
         if file == "framework":
-            return _copy(framework, old, new), weights
+            return _copy_adapter(framework, old, new), weights
         package = f"{framework.NAME}_impl"
-        driver = _copy(framework, "", "")
+        driver = _copy_adapter(framework, "", "")
         setattr(driver, package, _import(package, source_file(framework.NAME, file), old, new))
         return driver, weights
 
@@ -63,6 +64,14 @@ def read_mutated(path: Path, old: str, new: str) -> str:
     if old and (count := source.count(old)) != 1:
         raise ParityError(f"{path.name} must hold the text of the mutant once, holds it {count} times: {old!r}")
     return source.replace(old, new) if old else source
+
+
+def _copy_adapter(adapter: Adapter, old: str, new: str) -> Adapter:
+    """A second adapter, changed, that computes where the first does."""
+    copy = _copy(cast(ModuleType, adapter), old, new)
+    if hasattr(adapter, "DEVICE"):
+        vars(copy)["DEVICE"] = adapter.DEVICE
+    return cast(Adapter, copy)
 
 
 def _copy(module: ModuleType, old: str, new: str) -> ModuleType:

@@ -6,10 +6,11 @@ bfloat16 eight times that. The sides are multiples of 16, so that tensor cores w
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from ..frameworks import TABLE
+from ..frameworks.adapter import Adapter
 from ..reference.convolution import correlate, correlate_to_input, correlate_to_weight
 
 LIMIT = 32.0
@@ -22,12 +23,12 @@ PARTS = ("forward", "gradient of the first factor", "gradient of the second fact
 Product = Callable[[np.ndarray, np.ndarray, np.ndarray], Sequence[np.ndarray]]
 
 
-def measure(adapter: Any, device: str) -> dict[str, float]:
+def measure(adapter: Adapter, device: str) -> dict[str, float]:
     """The largest error of each operation in units of float32's roundoff, by the name of what computes it.
 
     Args:
-        adapter: the file of `parity.frameworks.devices` for a framework.
-        device: the device's name, for the library's.
+        adapter: The framework's.
+        device: The device's name, which tells the library's.
     """
     libraries = adapter.LIBRARIES.get(device.partition(":")[0], ("convolution", "matmul"))
     return {
@@ -52,7 +53,7 @@ def verdict(framework: str, found: Mapping[str, float], *, allow_tf32: bool = Fa
             f"where u is {unit}, at most {limit:g} may be"
         )
     # ONNX Runtime has no backward pass.
-    parts = PARTS[:1] if framework == "onnx" else PARTS
+    parts = PARTS if "gradients" in TABLE[framework].abilities.checks else PARTS[:1]
     libraries = {name.partition(" ")[0] for name in found}
     if len(libraries) == 2 and found.keys() == {f"{library} {part}" for library in libraries for part in parts}:
         return ""

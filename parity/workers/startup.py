@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from .. import frameworks
 from ..errors import ParityError
 from ..frameworks import devices, switches
+from ..frameworks.adapter import Adapter
 from . import precision_probe
 from .code_cache import CodeCache
 
@@ -27,7 +27,7 @@ class Session:
     compiles, if anything does.
     """
 
-    framework: ModuleType
+    framework: Adapter
     enter: Callable[[], None]
     facts: dict[str, Any]
     cache: CodeCache | None
@@ -47,8 +47,8 @@ def begin(name: str, settings: Mapping[str, Any], folder: Path) -> Session:
     with suppress(ImportError):
         import ml_dtypes  # noqa: F401  gives NumPy the name "bfloat16"
     start = time.perf_counter()
-    framework, adapter = _load(name)
-    facts: dict[str, Any] = {"versions": {**framework.versions()}, "import_seconds": time.perf_counter() - start}
+    adapter = _load(name)
+    facts: dict[str, Any] = {"versions": {**adapter.versions()}, "import_seconds": time.perf_counter() - start}
     allow_tf32 = settings["allow_tf32"]
     facts["allow_tf32"] = allow_tf32
     facts["switches"] = {
@@ -64,7 +64,7 @@ def begin(name: str, settings: Mapping[str, Any], folder: Path) -> Session:
     facts["canary"] = precision_probe.measure(adapter, device)
     if why := precision_probe.verdict(name, facts["canary"], allow_tf32=allow_tf32):
         raise ParityError(why)
-    return Session(framework, lambda: adapter.select(device), facts, cache)
+    return Session(adapter, lambda: adapter.select(device), facts, cache)
 
 
 def _open_cache(base: str, run: Path, facts: Mapping[str, Any]) -> CodeCache | None:
@@ -74,11 +74,11 @@ def _open_cache(base: str, run: Path, facts: Mapping[str, Any]) -> CodeCache | N
     return CodeCache.open(Path(base), folder, facts) if base and used else None
 
 
-def _load(name: str) -> tuple[ModuleType, ModuleType]:
+def _load(name: str) -> Adapter:
     try:
-        return frameworks.load(name), devices.load(name)
+        return frameworks.load(name)
     except ModuleNotFoundError as error:
-        if error.name in frameworks.PACKAGES[name]:
+        if error.name in frameworks.TABLE[name].packages:
             raise ParityError(f"{error.name}, which {name} needs, is not installed for {sys.executable}") from None
         raise
 

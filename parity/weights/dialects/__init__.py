@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import ParityError
-from ...frameworks.kinds import FRAMEWORKS
+from ...frameworks import FRAMEWORKS
 from ...frameworks.telling import parse_layer
 from .matching import Dialect, Match, apply, bare, forms
 from .matching import match as match_rules
@@ -46,7 +46,7 @@ __all__ = [
 
 OURS = "parity"
 AS_IS = "none"
-# The names of whole residual networks, which `parity.weights.networks` reads.
+# The names of whole residual networks, which `parity.weights.dialects.networks` reads.
 RESNET = "resnet"
 _NEAR = 0.5
 _MOST_LAYERS = 1000  # no module has nearly as many

@@ -11,7 +11,8 @@ import numpy as np
 from ...errors import ParityError, printable, shortened
 from ...frameworks.layers import Layer, Weights
 from ...frameworks.telling import ask, parse_layer
-from .. import dialects, networks
+from .. import dialects
+from ..dialects import networks
 from . import atomic, limits, native, targets
 from .budget import without_collector
 from .contents import Advance, Arrays, Contents, Texts, outgoing

@@ -6,10 +6,11 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from ... import frameworks
 from ...errors import ParityError
 
 # Flax has two ways to nest: NNX by attribute, Linen by collection and then by attribute.
-FRAMEWORKS = ("torch", "paddle", "flax", "linen")
+FRAMEWORKS = (*frameworks.FRAMEWORKS, "linen")
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 
+from ...frameworks import FRAMEWORKS, TABLE
+
 _KEY = "format"
-# What the frameworks' own libraries write into `.safetensors`.
-_LABELS = {"torch": "pt", "paddle": "pd", "flax": "flax", "linen": "flax"}
-_FRAMEWORKS = {"pt": "torch", "torch": "torch", "pd": "paddle", "paddle": "paddle", "flax": "flax"}
+_LABELS = {name: TABLE[name].label for name in FRAMEWORKS}
+# A framework's own name is understood too.
+_FRAMEWORKS = {name: name for name in FRAMEWORKS} | {label: name for name, label in _LABELS.items()}
 
 
 def label(metadata: Mapping[str, str], framework: str) -> dict[str, str]:
     """The metadata with the framework's word."""
-    return {**metadata, _KEY: _LABELS[framework]}
+    return {**metadata, _KEY: _LABELS["flax" if framework == "linen" else framework]}
 
 
 def unlabel(metadata: Mapping[str, str]) -> tuple[dict[str, str], str | None]:

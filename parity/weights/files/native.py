@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import frameworks
 from ...errors import ParityError
 from ...frameworks import layout, telling
 from ...frameworks.layers import Layer, Weights
@@ -31,7 +32,7 @@ def tell_framework(arrays: Mapping[str, np.ndarray], hint: str | None, given: st
     if (known := given or hint) is not None:
         return "linen" if is_linen and known == "flax" else known
     leaves = {key.rpartition(".")[2] for key in arrays}
-    found = [framework for framework in layout.FRAMEWORKS if leaves & telling.marks(framework)]
+    found = [framework for framework in frameworks.FRAMEWORKS if leaves & telling.marks(framework)]
     if len(found) == 1:
         return "linen" if is_linen and found == ["flax"] else found[0]
     if not found and not any(array.ndim == 2 for array in arrays.values()):

@@ -1,29 +1,16 @@
-"""Each framework's devices, in a file named for it; nothing here imports a framework until it is asked for.
-
-Each file has the same functions: `available`, `select`, `describe`, `set_numerics_flags`, `convolve`, `multiply`; and
-`LIBRARIES`.
-A device is called by kind and number, "cpu", "cuda:0", "rocm:1", "mps:0", "xpu:0", "tpu:0", in every framework.
-"""
+"""The names of devices: what `--device` may say, which device it means, and in which precisions that computes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
-from types import ModuleType
 
 import numpy as np
 
-from ...errors import ParityError
-from .. import COLUMNS, check_column
-from ..layout import FRAMEWORKS
+from ..errors import ParityError
+from . import COLUMNS, FRAMEWORKS, check_column
 
 GPUS = ("cuda", "rocm", "mps", "xpu")
 KINDS = ("cpu", *GPUS, "tpu")
 WORDS = ("auto", "gpu", *KINDS)
 PRECISIONS = ("float64", "float32", "bfloat16", "float16")
-
-
-def load(framework: str) -> ModuleType:
-    """The file of functions for `framework`, which imports that framework."""
-    return import_module(f".{check_column(framework)}", __name__)
 
 
 def check(wanted: str) -> str:

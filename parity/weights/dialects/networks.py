@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ParityError
-from ..reference import modules as reference
-from .dialects import RESNET
+from ...errors import ParityError
+from ...reference import modules as reference
+from . import RESNET
 
 DEPTHS = reference.SEResNet.blocks
 
