@@ -1,4 +1,4 @@
-"""What the constructors and the modules accept; this file is the same in the three implementations."""
+"""The arguments that constructors and modules accept, checked; this file is the same in the three implementations."""
 
 from collections.abc import Iterable
 from numbers import Real

@@ -1,4 +1,4 @@
-"""What a worker and its parent say to each other: the names of the arrays in their files, and the messages between.
+"""The protocol between a worker and its parent: the names of the arrays in their files, and the messages.
 
 A name is made of parts with bars between: `SE/1x1|weights|fc1.bias` is given to every worker, and
 `SE/1x1|float32|forward eval|output` comes back. The messages go over a socket that the worker inherits, a line of JSON
@@ -67,7 +67,7 @@ FACTS: Mapping[str, Any] = {
     "devices": [str],
     "precisions": {"float64": str, "float32": str, "bfloat16": str, "float16": str},
     "python": str,
-    "canary": {str: float},
+    "precision_probe": {str: float},
 }
 
 

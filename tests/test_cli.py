@@ -4,24 +4,16 @@ import json
 import os
 import shutil
 import site
-import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from commands import ROOT, parity
 from PIL import Image
 
 from parity.catalogue.cases import CASES
 from parity.cli.app import GROUPS, app
-
-ROOT = Path(__file__).parent.parent
-
-
-def parity(*arguments, cwd=ROOT, env=None, python=sys.executable):
-    return subprocess.run(
-        [python, "-m", "parity", *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=300
-    )
 
 
 def test_a_run_prints_a_table_and_writes_json(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import ROOT, parity
+from commands import ROOT, parity
 
 from parity.workers import code_cache
 from parity.workers.code_cache import CodeCache

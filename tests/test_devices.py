@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from test_cli import ROOT, parity
+from commands import ROOT, parity
 
 from parity import frameworks
 from parity.errors import ParityError
@@ -99,7 +99,7 @@ def test_switches_stand_in_the_worker_before_the_framework_is_imported(tmp_path)
         assert environment["CUDA_VISIBLE_DEVICES"] == ""
         assert backends[name]["device"]["id"] == "cpu"
         assert backends[name]["device"]["name"]
-        assert len(backends[name]["canary"]) == 6
+        assert len(backends[name]["precision_probe"]) == 6
 
 
 def test_a_run_on_an_accelerator_hides_none_and_lets_jax_look_for_it(monkeypatch):

@@ -4,7 +4,7 @@ import json
 import os
 
 import numpy as np
-from test_cli import ROOT, parity
+from commands import ROOT, parity
 
 from parity.frameworks import COLUMNS, FRAMEWORKS
 from parity.verdict.determinism import unequal
@@ -21,7 +21,7 @@ def test_the_doctor_says_what_each_framework_runs_on():
         assert finding["device"]["id"] == "cpu"
         assert finding["precisions"].keys() == {"float64", "float32", "bfloat16", "float16"}
         # ONNX Runtime has no backward pass.
-        assert len(finding["canary"]) == (2 if name == "onnx" else 6)
+        assert len(finding["precision_probe"]) == (2 if name == "onnx" else 6)
         assert finding["switches"]
         assert finding["seconds"] > finding["import_seconds"] > 0
         assert finding["why"] == ""

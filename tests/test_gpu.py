@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from test_cli import parity
+from commands import parity
 
 from parity.frameworks import FRAMEWORKS
 

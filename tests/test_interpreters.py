@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_cli import ROOT, parity
+from commands import ROOT, parity
 
 from parity.errors import ParityError
 from parity.frameworks import COLUMNS, FRAMEWORKS

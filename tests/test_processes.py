@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_cli import ROOT, parity
+from commands import ROOT, parity
 
 from parity import protocol
 from parity.errors import ParityError
@@ -27,7 +27,7 @@ FACTS = {
     "devices": ["cuda:0", "cpu"],
     "precisions": dict.fromkeys(("float64", "float32", "bfloat16", "float16"), ""),
     "python": "3.11",
-    "canary": {"matmul forward": 1.0},
+    "precision_probe": {"matmul forward": 1.0},
 }
 
 
@@ -86,7 +86,10 @@ def test_a_message_arrives_as_it_was_sent(message):
         (b'{"Refused": {}}', "Refused has no why"),
         (b'{"Refused": {"why": ["x"]}}', "Refused.why must be text, got ['x']"),
         (b'{"Finished": {"item": "SE/1x1", "whole": 1}}', "Finished.whole must be true or false, got 1"),
-        (json.dumps({"Ready": {"facts": {**FACTS, "canary": {"x": 1e999}}}}).encode(), "must be a finite number"),
+        (
+            json.dumps({"Ready": {"facts": {**FACTS, "precision_probe": {"x": 1e999}}}}).encode(),
+            "must be a finite number",
+        ),
         (json.dumps({"Ready": {"facts": {**FACTS, "device": {"name": "x"}}}}).encode(), "Ready.facts.device has no id"),
     ],
 )
@@ -114,9 +117,9 @@ def speak():
         for stream in (sys.stdout, sys.stderr):
             print(json.dumps(line), file=stream, flush=True)
         os.write(1, json.dumps(line).encode() + b"\\\\n")
-import parity.workers.precision_probe as canary
-measure = canary.measure
-canary.measure = lambda *given: speak() or measure(*given)
+import parity.workers.precision_probe as probe
+measure = probe.measure
+probe.measure = lambda *given: speak() or measure(*given)
 speak()
 atexit.register(speak)
 """

@@ -4,8 +4,8 @@ import json
 import os
 
 import pytest
+from commands import ROOT, parity
 from ray.cluster_utils import Cluster
-from test_cli import ROOT, parity
 
 # The first worker process kills the Ray worker that started it, and then itself.
 LOSS = """

@@ -8,9 +8,9 @@ from pathlib import Path
 import fuzz_records
 import numpy as np
 import pytest
+from commands import parity
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from test_cli import parity
 
 from parity.errors import ParityError
 from parity.runs import record as recording
@@ -77,7 +77,7 @@ def test_a_record_says_what_made_it_and_its_verdicts_are_those_of_a_run(folder, 
     manifest = manifest_of(folder / "torch.record")
     (run,) = manifest["runs"]
     assert run["made"].startswith("20")
-    assert run["facts"].keys() >= {"versions", "device", "switches", "canary", "precisions", "python"}
+    assert run["facts"].keys() >= {"versions", "device", "switches", "precision_probe", "precisions", "python"}
     assert manifest["inputs"] == manifest_of(folder / "all.plan")["inputs"]
     paths = [tmp_path / "compared.json", tmp_path / "run.json"]
     assert parity("compare", "torch.record", "--json", str(paths[0]), cwd=folder).returncode == 0
@@ -211,9 +211,15 @@ def test_an_edited_manifest_is_refused(folder, tmp_path):
             "facts.device.id must be text like (cpu|cuda",
         ),
         (lambda m, a: m["runs"][0]["facts"].update(switches={"x": float("nan")}), "switches.x must be text, got nan"),
-        (lambda m, a: m["runs"][0]["facts"]["canary"].update(x=10**400), "canary.x must be a finite number, got 1000"),
+        (
+            lambda m, a: m["runs"][0]["facts"]["precision_probe"].update(x=10**400),
+            "precision_probe.x must be a finite number, got 1000",
+        ),
         (lambda m, a: m["runs"][0]["facts"].update(device=1), "facts.device must be a table, got 1"),
-        (lambda m, a: m["runs"][0]["facts"]["canary"].update(x="1"), "canary.x must be a finite number, got '1'"),
+        (
+            lambda m, a: m["runs"][0]["facts"]["precision_probe"].update(x="1"),
+            "precision_probe.x must be a finite number, got '1'",
+        ),
         (lambda m, a: m["runs"][0]["notes"].append("\x1b[2J"), "text that cannot be printed"),
     ],
 )
@@ -226,10 +232,10 @@ def test_a_strangers_record_is_refused_in_one_line(folder, tmp_path, change, wor
     assert "\n" not in str(error.value)
 
 
-def test_a_record_whose_canary_measured_tf32_is_refused(folder, tmp_path):
+def test_a_record_whose_probe_measured_tf32_is_refused(folder, tmp_path):
     def lower(manifest, arrays):
-        canary = manifest["runs"][0]["facts"]["canary"]
-        canary[next(iter(canary))] = 1e3
+        probes = manifest["runs"][0]["facts"]["precision_probe"]
+        probes[next(iter(probes))] = 1e3
 
     path = rewrite(folder / "torch.record", tmp_path / "low.record", lower)
     done = parity("compare", str(path))
@@ -240,9 +246,9 @@ def test_a_record_whose_canary_measured_tf32_is_refused(folder, tmp_path):
 @pytest.mark.parametrize("name", [None, "mkldnn.matmul forward", "mkldnn.conv gradient of the second factor"])
 def test_without_a_precision_probe_there_is_no_verdict(folder, tmp_path, name):
     def remove(manifest, arrays):
-        canary = manifest["runs"][0]["facts"]["canary"]
-        for probe in list(canary) if name is None else [name]:
-            canary.pop(probe)
+        probes = manifest["runs"][0]["facts"]["precision_probe"]
+        for probe in list(probes) if name is None else [name]:
+            probes.pop(probe)
 
     path = rewrite(folder / "torch.record", tmp_path / "unmeasured.record", remove)
     done = parity("compare", str(path))

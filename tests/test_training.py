@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
 import flax_impl
 from flax_impl.se_resnet import PLACEMENTS
-from parity import set_weights
+from parity import frameworks, set_weights
 from parity.catalogue.cases import CASES, select
 from parity.catalogue.inputs import default_image, read_image
 from parity.catalogue.mutants import MUTANTS
@@ -18,7 +19,7 @@ from parity.runs.mutation_test import run_mutants
 from parity.runs.run import draw, run
 from parity.verdict import judge as compare
 from parity.verdict.expect import expect
-from parity.workers.mutation import read_mutated, source_file
+from parity.workers.mutation import mutate, read_mutated, source_file
 
 IMAGE = read_image(default_image())
 
@@ -184,18 +185,18 @@ def test_a_case_of_each_module_is_compiled():
 
 
 def test_the_default_and_what_an_execution_runs_on():
-    case, torch = select(["SE/default"])[0], TABLE["torch"].abilities
-    assert [task.title for task in list_tasks(case, ["forward"], ["float32"], ["eager"], torch)] == [
+    case, able = select(["SE/default"])[0], TABLE["torch"].abilities
+    assert [task.title for task in list_tasks(case, ["forward"], ["float32"], ["eager"], able)] == [
         "forward eval",
         "forward train",
     ]
-    assert [task.title for task in list_tasks(case, ["forward"], ["float32"], ["torch.export"], torch)] == [
+    assert [task.title for task in list_tasks(case, ["forward"], ["float32"], ["torch.export"], able)] == [
         "forward eval torch.export"
     ]
-    assert list_tasks(case, ["forward"], ["float32"], ["nnx.jit"], torch) == []
+    assert list_tasks(case, ["forward"], ["float32"], ["nnx.jit"], able) == []
 
 
-def test_every_slip_is_of_a_line_that_is_there_and_there_are_enough():
+def test_every_mutant_is_of_a_line_that_is_there_and_there_are_enough():
     assert len(MUTANTS) >= 200
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
     for mutant in MUTANTS:
@@ -206,7 +207,7 @@ def test_every_slip_is_of_a_line_that_is_there_and_there_are_enough():
             )
 
 
-def test_every_slip_is_caught_and_the_code_without_one_lives():
+def test_every_mutant_is_caught_and_the_code_without_one_lives():
     found = run_mutants(FRAMEWORKS, IMAGE)
     planted = [one for one in found if one.mutant]
     assert len(planted) == sum(len(mutant.edits) for mutant in MUTANTS)
@@ -215,3 +216,11 @@ def test_every_slip_is_caught_and_the_code_without_one_lives():
     ] == []
     # Each is named by case and tensor, with its distance.
     assert all(one.result.why and one.distance > 1 for one in planted)
+
+
+def test_a_mutant_computes_on_the_device_that_was_chosen(monkeypatch):
+    adapter = frameworks.load("torch")
+    monkeypatch.setattr(adapter, "DEVICE", torch.device("meta"))
+    mutated, _ = mutate(adapter, "se.py", "", "")
+    assert mutated is not adapter
+    assert next(mutated.build("SE", (32,), {}).parameters()).is_meta

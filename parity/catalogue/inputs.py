@@ -1,4 +1,4 @@
-"""What the cases compute on: a photograph's features or seeded values, and seeded weights.
+"""The inputs and weights of the cases: a photograph's features or seeded values, and seeded weights.
 
 Everything drawn is exact in float32, so float32 and float64 runs get the same numbers.
 """

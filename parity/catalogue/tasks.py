@@ -1,4 +1,4 @@
-"""What can be computed of a case: a check, in a mode, a precision and an execution."""
+"""The tasks of a case: a check, in a mode, a precision and an execution."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

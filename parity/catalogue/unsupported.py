@@ -1,4 +1,4 @@
-"""What a framework cannot do, told apart from what it does wrong: by its own words, and by nothing broader."""
+"""The refusals of frameworks, told apart from what they do wrong: by their own words, and by nothing broader."""
 
 from dataclasses import dataclass
 

@@ -72,7 +72,7 @@ def _rows(finding: Finding) -> list[tuple[str, str]]:
             ("chosen", ", ".join([device["id"], *details, *([f"{memory / 2**30:.1f} GiB"] if memory else [])])),
             *((dtype, why or "yes") for dtype, why in facts["precisions"].items()),
             ("switches", "\n".join(f"{name}={value}" for name, value in facts["switches"].items())),
-            ("products", ", ".join(f"{name} {units:.2g} u" for name, units in facts["canary"].items())),
+            ("products", ", ".join(f"{name} {units:.2g} u" for name, units in facts["precision_probe"].items())),
         ]
     rows += [("start", f"{finding.seconds:.1f} s"), ("a run", finding.why or "would work")]
     return rows

@@ -69,7 +69,7 @@ def print_environment(environment: Mapping[str, Any], console: Console, *, verbo
     for name, facts in environment.get("backends", {}).items():
         if not facts or (facts["device"]["id"] == "cpu" and not verbose):
             continue
-        device, measured = facts["device"], f"products within {max(facts['canary'].values()):.2g} u"
+        device, measured = facts["device"], f"products within {max(facts['precision_probe'].values()):.2g} u"
         switches = " ".join(f"{key}={value}" for key, value in facts["switches"].items()) if verbose else ""
         line = f"{name} on {device['id']} ({device.get('name', 'unknown')}): {measured}"
         console.print(Text(f"{line}; {switches}" if switches else line, "dim"), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What is particular to each framework: one row of `table`, and one file named for it, its `adapter`.
+"""All that is particular to a framework: one row of `table`, and one file named for it, its `adapter`.
 
 Nothing here imports a framework until it is asked for.
 """

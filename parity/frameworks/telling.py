@@ -1,4 +1,4 @@
-"""Which layers the arrays of a file are of, as far as names and shapes tell, and what must be asked."""
+"""The layers that the arrays of a file are of, as far as names and shapes tell, and what must be asked."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence

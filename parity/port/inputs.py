@@ -1,4 +1,4 @@
-"""What both models are run on: drawn from a shape, or read from files, in each side's order of axes."""
+"""The inputs of both models: drawn from a shape, or read from files, in each side's order of axes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What was found, as plain data: what a page, a terminal, JSON and JUnit are made from, and nothing else."""
+"""The findings as plain data, from which a page, a terminal, JSON and JUnit are made."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What goes into and out of each layer, recorded while a model runs, and what is put in its place.
+"""Taps on each layer: what goes in and out is recorded while a model runs, or something else is put in its place.
 
 A name is `path|call|in|i` or `path|call|out|i`: the i-th tensor of the layer's call of that number. The model itself
 is the layer with the empty path.

@@ -1,4 +1,4 @@
-"""Whether two recordings of a pass are of the same function, array by array."""
+"""The verdict on two recordings of a pass: whether they are of the same function, array by array."""
 
 from collections.abc import Mapping, Sequence
 from math import log2

@@ -1,4 +1,4 @@
-"""Which array of the port is which of the original's: by name, by rules, by structure, never in silence."""
+"""The pairing of the port's arrays with the original's: by name, by rules, by structure, never in silence."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

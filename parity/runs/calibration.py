@@ -1,4 +1,4 @@
-"""Where the limit of the noise units lies: between the most that honest code measures and the least a mutant does."""
+"""The place of the limit in noise units: between the most that honest code measures and the least a mutant does."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""How often the suite fails a right port: what the false alarms that were counted say, and how sure they are."""
+"""The probability that the suite fails a right port, and its interval, from the false alarms that were counted."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Whether the suite can fail: every mutant of the catalogue in every framework, before the check that must see it."""
+"""The mutation test: every mutant of the catalogue in every framework, before the check that must see it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

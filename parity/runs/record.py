@@ -82,7 +82,9 @@ def _check_arithmetic(path: Path, outcomes: Sequence[Outcome]) -> None:
     if not outcomes:
         raise ParityError(f"{path} is a plan and no record: nothing was computed")
     for outcome in outcomes:
-        if why := precision_probe.verdict(outcome.framework, outcome.facts["canary"], allow_tf32=outcome.allow_tf32):
+        if why := precision_probe.verdict(
+            outcome.framework, outcome.facts["precision_probe"], allow_tf32=outcome.allow_tf32
+        ):
             raise ParityError(f"{path}: {why}")
 
 

@@ -2,8 +2,8 @@
 
 A record is a `.safetensors` file whose metadata holds a JSON manifest: the cases as the catalogue had them, seed,
 checks and precisions, a digest of every input, weight and result, and for each run its framework, versions, device,
-driver, switches, canary and time. A plan is the same without runs. Digests show what was damaged, exchanged or edited
-by hand; they are no signature, so who made a record is to be known from where it comes.
+driver, switches, precision probe and time. A plan is the same without runs. Digests show what was damaged, exchanged
+or edited by hand; they are no signature, so who made a record is to be known from where it comes.
 """
 
 import json

@@ -1,1 +1,1 @@
-"""What is expected, how far off the computed arrays are, and whether that is too far."""
+"""The verdict: what is expected, how far off the computed arrays are, and whether that is too far."""

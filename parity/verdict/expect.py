@@ -1,4 +1,4 @@
-"""What a case must give: the reference's arrays, and the rounding noise that each may carry."""
+"""The expectation of a case: the reference's arrays, and the rounding noise that each may carry."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What every task of a run is expected to give, by task."""
+"""The expectations of a run, by task."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Where and how one framework computes: its interpreter, its device, what its arithmetic may do."""
+"""A backend: the interpreter, the device and the arithmetic with which one framework computes."""
 
 import sys
 from dataclasses import dataclass

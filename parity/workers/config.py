@@ -1,4 +1,4 @@
-"""What `--python` and `--device` say, written down: parity.toml, or the table [tool.parity] of pyproject.toml.
+"""The file of interpreters and devices, parity.toml or the table [tool.parity] of pyproject.toml.
 
     [python]
     torch = "envs/torch/bin/python"

@@ -1,4 +1,4 @@
-"""What each backend is and whether a run on it would work: it is started, switched, measured, and computes nothing."""
+"""The examination of a backend: it is started, switched and measured as for a run, and computes nothing."""
 
 import time
 from dataclasses import dataclass, field

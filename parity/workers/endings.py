@@ -1,4 +1,4 @@
-"""How a worker ended that did not finish, in words: its signal or exit code, and the end of its log."""
+"""The end of a worker that did not finish, in words: its signal or exit code, and the end of its log."""
 
 import signal
 from pathlib import Path

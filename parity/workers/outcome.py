@@ -1,4 +1,4 @@
-"""What one framework computed on one device, wherever that was: in a process here, on another machine, in a record."""
+"""The outcome of one framework on one device: computed in a process here, on another machine, or read from a record."""
 
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""Does the device compute float32 products in float32? Measured, because a switch that did not take is silent.
+"""A probe of whether the device computes float32 products in float32: a switch that did not take is silent.
 
 A convolution and a matrix product, forward and backward, are held against float64. The unit is the unit roundoff of
 float32 times |w|*|x|, the same product of the absolute values. Honest float32 measures 0.2 to 4, TF32 over 100,

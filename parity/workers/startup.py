@@ -1,4 +1,4 @@
-"""What a worker does before its first task: import, switch, choose the device, and measure the arithmetic."""
+"""The start of a worker, before its first task: import, switch, choose the device, and measure the arithmetic."""
 
 import os
 import platform
@@ -61,8 +61,8 @@ def begin(name: str, settings: Mapping[str, Any], folder: Path) -> Session:
     facts["device"] = {"id": device, **_processor(device), **adapter.describe(device)}
     cache = _open_cache(settings["cache"], folder, facts)
     facts |= {"devices": seen, "precisions": devices.try_precisions(adapter.multiply), "python": sys.version.split()[0]}
-    facts["canary"] = precision_probe.measure(adapter, device)
-    if why := precision_probe.verdict(name, facts["canary"], allow_tf32=allow_tf32):
+    facts["precision_probe"] = precision_probe.measure(adapter, device)
+    if why := precision_probe.verdict(name, facts["precision_probe"], allow_tf32=allow_tf32):
         raise ParityError(why)
     return Session(adapter, lambda: adapter.select(device), facts, cache)
 

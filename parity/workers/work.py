@@ -1,4 +1,4 @@
-"""What a worker computes: the tasks of every work item, one after another, in one framework.
+"""The computation of a worker: the tasks of every work item, one after another, in one framework.
 
 It reads `FRAMEWORK.json` (backend and tasks) and `arrays.safetensors` (inputs and weights) from the folder, and writes
 what it computed to `FRAMEWORK.safetensors`. It needs NumPy, safetensors and its framework.

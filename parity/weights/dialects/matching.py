@@ -1,4 +1,4 @@
-"""Which of a system's rules the keys of a file fit, and the arrays under their new names."""
+"""The match of a file's keys with a system's rules, and the arrays under their new names."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

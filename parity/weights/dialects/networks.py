@@ -1,4 +1,4 @@
-"""Which ResNet a checkpoint is of, and its weights under the names of SEResNet.
+"""Residual networks of other systems: which one a checkpoint is of, and its weights under SEResNet's names.
 
 Systems whose network is the same function are read; others are refused with what is different about them, for their
 weights would fit and their outputs would not.

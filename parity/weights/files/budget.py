@@ -1,4 +1,4 @@
-"""What reading a file may cost: one budget for each file, and everything that a reader makes is paid from it.
+"""The budget of a file: the memory and steps that reading it may cost; a reader pays for everything that it makes.
 
 A file of n bytes may cost 64 MiB and 20 n of memory, and 2 s and 0.1 s for each MiB, whatever is in it. Most of
 that is for the readers; the rest is for what is done with the arrays afterwards: copying, hashing, naming.

@@ -1,4 +1,4 @@
-"""What a reader hands over and what a writer is given."""
+"""The contents of a file: what a reader hands over and a writer is given."""
 
 import mmap
 from collections.abc import Callable, Iterator, Mapping

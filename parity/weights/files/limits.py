@@ -1,4 +1,4 @@
-"""What every reader holds a file to before it believes a word of it, and how it looks at the bytes."""
+"""The limits that every reader holds a file to before it believes a word of it, and the view of its bytes."""
 
 import math
 import mmap

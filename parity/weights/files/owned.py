@@ -1,4 +1,4 @@
-"""Whether a directory is an Orbax checkpoint and nothing else, so that replacing it deletes nothing of anybody's."""
+"""The proof that a directory is an Orbax checkpoint and nothing else, so that it may be replaced."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What may be written to, and what is refused by name before anything is computed for it."""
+"""The targets of output: which are written to, and which are refused by name before anything is computed."""
 
 import os
 import pwd

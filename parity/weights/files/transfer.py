@@ -1,4 +1,4 @@
-"""What a file becomes in another format, framework or naming, before anything is written."""
+"""The conversion of a file to another format, framework or naming, before anything is written."""
 
 from dataclasses import dataclass
 from pathlib import Path

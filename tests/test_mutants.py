@@ -31,14 +31,16 @@ def drawn(name, dtype, train, seed):
     return weights, x, expect_forward(case, weights, x, dtype, train=train)
 
 
-def verdict(framework, name, dtype, *, train, seed=0, weights_slip=None, kwargs_slip=None, model_slip=nullcontext):
+def verdict(
+    framework, name, dtype, *, train, seed=0, weights_mutant=None, kwargs_mutant=None, model_mutant=nullcontext
+):
     """The verdict on one case computed with a mutant."""
     case = BY_NAME[name]
     weights, x, expected = drawn(name, dtype, train, seed)
-    slipped = {key: (weights_slip or (lambda key, w: w))(key, array) for key, array in weights.items()}
-    model = framework.build(case.module, case.args, {**case.kwargs, **(kwargs_slip or {})})
-    set_weights(model, {key: array.astype(dtype) for key, array in slipped.items()})
-    with model_slip(model):
+    mutated = {key: (weights_mutant or (lambda key, w: w))(key, array) for key, array in weights.items()}
+    model = framework.build(case.module, case.args, {**case.kwargs, **(kwargs_mutant or {})})
+    set_weights(model, {key: array.astype(dtype) for key, array in mutated.items()})
+    with model_mutant(model):
         output = framework.forward(model, x.astype(dtype), train=train)
     computed = {"output": output, **get_weights(model)}
     # A mutant in a kernel is to be seen in what the model computes, not in the kernel itself.
@@ -104,19 +106,19 @@ def kernels(change):
 
 
 SLIPS = {
-    "TF32 convolutions": ("ASPP/one-rate", "float32", {"weights_slip": kernels(tf32), "model_slip": Tf32Products}),
-    "TF32 in SE": ("SE/default", "float32", {"weights_slip": kernels(tf32), "model_slip": Tf32Products}),
-    "eps 2e-5": ("SE_ASPP/small-map", "float32", {"model_slip": Epsilon}),
-    "maximum before mean": ("CBAM/default", "float64", {"weights_slip": lambda key, w: w[:, ::-1].copy() if key == "spatial.conv.weight" else w}),
-    "a dilation one too large": ("ASPP/default", "float64", {"kwargs_slip": {"rates": (6, 12, 19)}}),
-    "height and width exchanged": ("ASPP/default", "float64", {"weights_slip": kernels(lambda w: w.transpose(0, 1, 3, 2))}),
-    "height and width of 7x7": ("SpatialAttention/default", "float64", {"weights_slip": kernels(lambda w: w.transpose(0, 1, 3, 2))}),
+    "TF32 convolutions": ("ASPP/one-rate", "float32", {"weights_mutant": kernels(tf32), "model_mutant": Tf32Products}),
+    "TF32 in SE": ("SE/default", "float32", {"weights_mutant": kernels(tf32), "model_mutant": Tf32Products}),
+    "eps 2e-5": ("SE_ASPP/small-map", "float32", {"model_mutant": Epsilon}),
+    "maximum before mean": ("CBAM/default", "float64", {"weights_mutant": lambda key, w: w[:, ::-1].copy() if key == "spatial.conv.weight" else w}),
+    "a dilation one too large": ("ASPP/default", "float64", {"kwargs_mutant": {"rates": (6, 12, 19)}}),
+    "height and width exchanged": ("ASPP/default", "float64", {"weights_mutant": kernels(lambda w: w.transpose(0, 1, 3, 2))}),
+    "height and width of 7x7": ("SpatialAttention/default", "float64", {"weights_mutant": kernels(lambda w: w.transpose(0, 1, 3, 2))}),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
 @pytest.mark.parametrize("mutant", SLIPS)
-def test_a_slip_is_seen(framework, mutant, train):
+def test_a_mutant_is_seen(framework, mutant, train):
     name, dtype, change = SLIPS[mutant]
     assert verdict(framework, name, dtype, train=train).passed
     seen = verdict(framework, name, dtype, train=train, **change)

@@ -1,10 +1,10 @@
-"""The canary measures each framework's float32 products, and its verdict comes before any other."""
+"""The precision probe measures each framework's float32 products, and its verdict comes before any other."""
 
 import os
 from pathlib import Path
 
 import pytest
-from test_cli import ROOT, parity
+from commands import ROOT, parity
 
 from parity import frameworks
 from parity.frameworks import FRAMEWORKS

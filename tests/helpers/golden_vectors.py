@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-FOLDER = Path(__file__).parent / "golden"
+FOLDER = Path(__file__).parent.parent / "golden"
 
 
 @dataclass(frozen=True)

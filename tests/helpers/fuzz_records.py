@@ -1,6 +1,6 @@
 """Edits good records at random, signs them again and judges them: a verdict or one clear line must come of it.
 
-Usage: python tests/fuzz_records.py RECORD... [--count 100000] [--seed N]; the tests do the same for a few seconds.
+Usage: python tests/helpers/fuzz_records.py RECORD... [--count 100000] [--seed N]; the tests do the same for a few seconds.
 """
 
 import argparse
