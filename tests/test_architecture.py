@@ -7,7 +7,19 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 # From the top down: a room may import those to its right.
-ROOMS = ("cli", "runs", "port", "montecarlo", "verdict", "workers", "weights", "reference", "frameworks", "catalogue")
+ROOMS = (
+    "cli",
+    "runs",
+    "port",
+    "montecarlo",
+    "verdict",
+    "workers",
+    "weights",
+    "reference",
+    "frameworks",
+    "catalogue",
+    "page",
+)
 # Neighbours that know nothing of each other.
 STRANGERS = {("reference", "frameworks"), ("runs", "port"), ("runs", "montecarlo")}
 

@@ -1,7 +1,7 @@
 """Options that several commands take, each defined once, and what their values become."""
 
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +27,10 @@ Seed = Annotated[int, typer.Option(min=0, help="Of the weights and the drawn inp
 Json = Annotated[
     Path | None,
     typer.Option(help="Write the results to this file too, in place of one that is there; - is standard output."),
+]
+Html = Annotated[
+    Path | None,
+    typer.Option(help="Write a page with the tree of what was compared to this file too; it needs no network."),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write; - is standard output.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
@@ -107,6 +111,31 @@ def choose_frameworks(values: Sequence[str], elsewhere: Container[str] = ()) -> 
     if not present:
         raise ParityError("no framework is installed; `pip install 'attention-parity[torch]'` adds one")
     return present, missing
+
+
+def check_reports(reports: Mapping[str, Path | None], *inputs: Path | None) -> Path | None:
+    """The one report that has standard output for itself, where there is one.
+
+    Args:
+        reports: The files to write, by the option that names each.
+        inputs: What the command reads.
+
+    Raises:
+        ParityError: where a report could not be written, would replace what the command reads, or is named twice.
+    """
+    places: dict[str, str] = {}
+    found = None
+    for option, path in reports.items():
+        if path is None:
+            continue
+        check_report(path, *inputs)
+        standard = targets.is_standard_output(path)
+        found = path if standard else found
+        place = "" if standard else str(path.resolve())
+        if place in places and (standard or not path.exists() or path.is_file()):
+            raise ParityError(f"{places[place]} and {option} must be two files, both are {path}")
+        places[place] = option
+    return found
 
 
 def check_report(report: Path | None, *inputs: Path | None) -> None:

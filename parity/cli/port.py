@@ -9,12 +9,14 @@ import typer
 from rich.console import Console
 
 from ..errors import ParityError
+from ..page.render import render
 from ..port import compare, inputs, text
 from ..port.junit import to_junit
+from ..port.page import to_page
 from ..port.report import to_json
 from ..weights.files.atomic import write_bytes
 from ..workers import interpreters
-from .options import Json, check_report, choose, split
+from .options import Html, Json, check_reports, choose, split
 from .terminal import console
 
 
@@ -45,6 +47,7 @@ def port(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the drawn inputs.")] = 0,
     json: Json = None,
+    html: Html = None,
     junit: Annotated[Path | None, typer.Option(help="Write the checks as JUnit XML to this file too.")] = None,
 ) -> None:
     """Compare a port of any model with its original: the verdict, the first layer that differs, and the cause.
@@ -59,9 +62,10 @@ def port(
     parity port net.py:build net_flax.py:build --shape 2,3,64,64
     parity port timm_net.py:build port.py:build --input cat.jpg --weights net.safetensors
     parity port lstm.py:build lstm_paddle.py:build --shape '4,20:int<1000'
+    parity port net.py:build net_flax.py:build --shape 2,3,64,64 --html report.html
     """
-    for path in (json, junit, write_rules):
-        check_report(path, *(input or ()), weights)
+    reports = {"--json": json, "--html": html, "--junit": junit, "--write-rules": write_rules}
+    output = check_reports(reports, *(input or ()), weights)
     arrays = [array for path in input or () for array in inputs.from_file(path)]
     arrays += inputs.from_shapes(shape or [], seed)
     if not arrays:
@@ -81,11 +85,14 @@ def port(
             dtypes=dtypes,
             redraw=not as_is,
             write_rules=write_rules,
+            detail=html is not None,
             advance=advance,
         )
-    text.print_report(report, console(json))
+    text.print_report(report, console(output))
     if json is not None:
         write_bytes(json, to_json(report).encode(), force=True)
+    if html is not None:
+        write_bytes(html, render(to_page(report)), force=True)
     if junit is not None:
         write_bytes(junit, to_junit(report), force=True)
     raise typer.Exit(0 if report.passed else 1)

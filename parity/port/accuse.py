@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..verdict.judge import Noise
-from . import layers, verdict
-from .report import Cause, Difference, Layer, Maps, Place
+from . import layers, pictures, verdict
+from .report import Cause, Difference, Layer, Place
 from .side import Arrays
 
-# A picture of a layer's output has so many pixels a side.
-PIXELS = 32
-BINS = 24
 # More causes than this that fit equally are none.
 COMPETING = 4
 # What float32 inside float64 may be off by.
@@ -90,13 +87,15 @@ def _layers(
         into = added if event.direction == "forward" else added_backward
         if path not in into or not event.added.relative <= into[path].relative:
             into[path] = event.added
+    shown = {}
+    for (way, kind, _), errors in zip(pictures.WAYS, (inherited, backward), strict=True):
+        chosen = {path: error for path, error in errors.items() if walk.detail or error.differs}
+        shown[way] = pictures.of_layers(comparison, ours, kind, chosen, noise)
     found = []
     for layer in walk.port.facts["layers"]:
         path = layer["path"]
         partner = originals.get(walk.pairs.get(path, None)) if path in walk.pairs else None
-        name = f"{path}|0|out|0"
-        array = ours.get(f"value|{name}")
-        differs = path in inherited and inherited[path].differs
+        array = ours.get(f"value|{path}|0|out|0")
         found.append(
             Layer(
                 path,
@@ -114,32 +113,10 @@ def _layers(
                 added.get(path),
                 backward.get(path),
                 added_backward.get(path),
-                _maps(comparison.expected[name], array) if differs and name in comparison.expected else None,
+                pictures={f"float64 {way}": taken[path] for way, taken in shown.items() if path in taken},
             )
         )
     return tuple(found)
-
-
-def _maps(expected: np.ndarray, computed: np.ndarray | None) -> Maps | None:
-    """The part of both outputs around the worst element, along the last two axes that are maps' sides."""
-    if computed is None or not computed.size or not np.isfinite(computed).all():
-        return None
-    difference = np.abs(computed.astype(np.float64) - expected)
-    worst = np.unravel_index(int(difference.argmax()), difference.shape)
-    top = float(difference.max())
-    counts, _ = np.histogram(difference, BINS, (0.0, top or 1.0))
-    return Maps(
-        _picture(expected, worst), _picture(computed, worst), _picture(difference, worst), [int(n) for n in counts]
-    )
-
-
-def _picture(array: np.ndarray, worst: tuple[Any, ...]) -> list[list[float]]:
-    """The two longest axes through the worst element, every k-th value of them."""
-    axes = sorted(np.argsort(array.shape, kind="stable")[-2:])
-    index = tuple(slice(None) if i in axes else worst[i] for i in range(array.ndim))
-    plane = np.atleast_2d(array[index])
-    steps = tuple(slice(None, None, max(1, -(-n // PIXELS))) for n in plane.shape)
-    return [[float(f"{value:.6g}") for value in row] for row in plane[steps]]
 
 
 def _difference(

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import ParityError
 from ..verdict.judge import Noise
 from ..weights.files import load as load_checkpoint
-from . import accuse, layers, load, remote, verdict, weights
+from . import accuse, layers, load, pictures, remote, verdict, weights
 from . import inputs as given_inputs
 from .report import Check, Difference, Layer, Model, Report, Weights
 from .side import Arrays
@@ -42,6 +42,7 @@ class Walk:
     differences: list[Difference] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     noise: tuple[str, dict[str, Noise]] = ("", {})
+    detail: bool = False
     advance: Advance = lambda _: None
 
 
@@ -58,6 +59,7 @@ def port(
     dtypes: Sequence[str] = DTYPES,
     redraw: bool = True,
     write_rules: Path | None = None,
+    detail: bool = False,
     advance: Advance = lambda _: None,
 ) -> Report:
     """Compare a port with its original.
@@ -75,6 +77,8 @@ def port(
         dtypes: Of "float64" and "float32".
         redraw: Whether weights that hold one value throughout get drawn ones, because they would hide mistakes.
         write_rules: Where the pairs are written as rules.
+        detail: Whether each layer is measured in noise units and pictured, in every precision, also where all is the
+            same; it takes more passes.
         advance: Called with what is done next, in words.
 
     Raises:
@@ -91,7 +95,7 @@ def port(
             channels = [side.facts["channels_last"] for side in (left, right)]
             moved = int(channels[1]) - int(channels[0])
             turned = given_inputs.for_port(arrays, axes or {}, moved)
-            walk = Walk(left, right, (arrays, turned), moved, advance=advance)
+            walk = Walk(left, right, (arrays, turned), moved, detail=detail, advance=advance)
             if "paddle" in (left.facts["framework"], right.facts["framework"]):
                 left.ask("round_settings")
                 right.ask("round_settings")
@@ -178,7 +182,7 @@ def _compare_mode(walk: Walk, mode: str, dtypes: Sequence[str]) -> None:
     comparison = layers.line_up(theirs, ours, (info, port_info), walk.pairs, walk.moved)
     noise: dict[str, Noise] = {}
     checks = _judge(walk, mode, "float64", comparison, theirs, ours, noise)
-    if not all(check.passed for check in checks):
+    if walk.detail or not all(check.passed for check in checks):
         noise = _own_noise(walk, train)
         checks = _judge(walk, mode, "float64", comparison, theirs, ours, noise)
     walk.checks += checks
@@ -315,14 +319,16 @@ def _judge_precision(walk: Walk, mode: str, dtype: str, comparison: layers.Compa
     # Where train mode computes what eval mode does, it errs as that does.
     computed = f"{dtype} {_digest(theirs)}"
     if walk.noise[0] != computed:
-        walk.noise = computed, _noise(walk, UNIT_ROUNDOFF[dtype], train, layers=False, draws=DRAWS)
+        walk.noise = computed, _noise(walk, UNIT_ROUNDOFF[dtype], train, layers=walk.detail, draws=DRAWS)
     noise = walk.noise[1]
     if not noise:
         walk.notes.append(f"{dtype} is not judged: neither side runs a framework whose rounding noise can be measured")
         return
-    options: dict[str, Any] = {"dtype": dtype, "train": train, "layers": False, "gradients": True}
+    options: dict[str, Any] = {"dtype": dtype, "train": train, "layers": walk.detail, "gradients": True}
     ours, _ = walk.port.ask("run", inputs=walk.inputs[1], given=_given(theirs), moved=walk.moved, **options)
     walk.checks += _judge(walk, mode, dtype, comparison, theirs, ours, noise)
+    if walk.detail:
+        pictures.add_precision(walk, mode, dtype, comparison, ours, noise)
 
 
 def _report(walk: Walk, sources: Mapping[str, str], found: Weights) -> Report:

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
+from ..page.pictures import Picture
+
 # The version of the JSON; it changes where a field is renamed or means something else.
 SCHEMA = 1
 
@@ -84,16 +88,6 @@ class Error:
 
 
 @dataclass(frozen=True)
-class Maps:
-    """Small pictures of a layer's output: both sides', and their difference."""
-
-    original: list[list[float]]
-    port: list[list[float]]
-    difference: list[list[float]]
-    histogram: list[int]
-
-
-@dataclass(frozen=True)
 class Layer:
     """One layer of the port and its partner, in one mode.
 
@@ -110,6 +104,9 @@ class Layer:
         added: The error of what it makes of the original's own input, its children giving what the original's give.
         inherited_backward: The same of its inputs' gradients.
         added_backward: The same, from the original's own cotangents.
+        precisions: In other precisions than float64, the errors of its output and of its inputs' gradients, as the
+            port runs.
+        pictures: Of its array that is off most, by precision and way, as in "float64 forward".
     """
 
     path: str
@@ -124,7 +121,8 @@ class Layer:
     added: Error | None = None
     inherited_backward: Error | None = None
     added_backward: Error | None = None
-    maps: Maps | None = None
+    precisions: Mapping[str, tuple[Error | None, ...]] = field(default_factory=dict)
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -226,7 +224,7 @@ class Report:
 
 
 def to_json(report: Report) -> str:
-    """The report as JSON; a number that is not finite is null."""
+    """The report as JSON; a number that is not finite is null, and the pixels of pictures are for a page alone."""
     return json.dumps(_plain(report.to_dict()), indent=2, allow_nan=False) + "\n"
 
 
@@ -234,5 +232,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item) for key, item in value.items() if not isinstance(item, np.ndarray)}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

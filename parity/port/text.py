@@ -15,8 +15,8 @@ NAMES = 6
 
 def print_report(report: Report, console: Console, *, tree: bool = True) -> None:
     """Print all of it, the answer last, where the eye is."""
-    for line in _head(report):
-        console.print(line, soft_wrap=True)
+    for word, said in head(report):
+        console.print(Text(f"{word:<9} {said}"), soft_wrap=True)
     console.print(_checks(report.checks))
     for check in report.checks:
         if not check.passed:
@@ -29,11 +29,12 @@ def print_report(report: Report, console: Console, *, tree: bool = True) -> None
         console.print(line, soft_wrap=True)
 
 
-def _head(report: Report) -> Iterator[Text]:
-    for word, model in (("original", report.original), ("port", report.port)):
-        yield Text(f"{word:<9} {_model(model)}")
-    yield Text(f"{'inputs':<9} {', '.join(report.inputs)}")
-    yield Text(f"{'weights':<9} {_weights(report.weights)}")
+def head(report: Report) -> Iterator[tuple[str, str]]:
+    """What was compared: a term and its text each."""
+    yield "original", _model(report.original)
+    yield "port", _model(report.port)
+    yield "inputs", ", ".join(report.inputs)
+    yield "weights", _weights(report.weights)
 
 
 def _model(model: Model) -> str:
@@ -73,9 +74,14 @@ def _checks(checks: Sequence[Check]) -> Table:
         if check.dtype == "any":
             continue
         word = Text("same", "green") if check.passed else Text("DIFFERS", "bold red")
-        error = Text(f"{check.error:.2g}", "" if check.passed else "bold red")
-        table.add_row(check.mode, check.dtype, check.what, error, f"{check.limit:.2g}", check.unit, _bits(check), word)
+        mode, dtype, what, error, *rest = describe_check(check)
+        table.add_row(mode, dtype, what, Text(error, "" if check.passed else "bold red"), *rest, word)
     return table
+
+
+def describe_check(check: Check) -> tuple[str, ...]:
+    """Mode, precision, what, error, limit, unit and significant bits."""
+    return check.mode, check.dtype, check.what, f"{check.error:.2g}", f"{check.limit:.2g}", check.unit, _bits(check)
 
 
 def _bits(check: Check) -> str:
@@ -122,12 +128,8 @@ def _answer(report: Report) -> Iterator[Text]:
     for key, what in report.weights.wrong.items():
         yield Text.assemble(("WEIGHT ", "bold red"), f"{key} of the port {what}, against the original's")
     for i, each in enumerate(report.differences):
-        head = "FIRST DIFFERENCE " if i == 0 else f"IN {each.mode.upper()} MODE "
-        what = {"forward": "adds", "backward": "adds to gradients", "buffers": "adds to buffers"}[each.direction]
-        yield Text.assemble(
-            (head, "bold red"),
-            f"{each.where}, {each.place}: inherited {each.inherited:.1g}, {what} {each.added:.2g} of the largest value",
-        )
+        word = "FIRST DIFFERENCE " if i == 0 else f"IN {each.mode.upper()} MODE "
+        yield Text.assemble((word, "bold red"), say_difference(each))
         yield from _causes(each)
         if each.also:
             yield Text(f"further layers that add a difference: {_some([path or '(the model)' for path in each.also])}")
@@ -140,6 +142,15 @@ def _answer(report: Report) -> Iterator[Text]:
         yield Text.assemble((f"{failed} of {len(report.checks)} checks failed", "bold red"), "")
 
 
+def say_difference(difference: Difference) -> str:
+    """Where a difference is, and how much of it is the layer's own."""
+    ways = {"forward": "adds", "backward": "adds to gradients", "buffers": "adds to buffers"}
+    return (
+        f"{difference.where}, {difference.place}: inherited {difference.inherited:.1g},"
+        f" {ways[difference.direction]} {difference.added:.2g} of the largest value"
+    )
+
+
 def _causes(difference: Difference) -> Iterator[Text]:
     if not difference.causes:
         if difference.tried:
@@ -150,11 +161,12 @@ def _causes(difference: Difference) -> Iterator[Text]:
     if len(difference.causes) > 1:
         yield Text(f"  {len(difference.causes)} causes give the same here:")
     for cause in difference.causes:
-        yield Text.assemble(("CAUSE ", "bold"), _cause(cause))
+        yield Text.assemble(("CAUSE ", "bold"), describe_cause(cause))
         if cause.place.text:
             yield Text(f"  change {cause.place}: {cause.place.text}")
 
 
-def _cause(cause: Cause) -> str:
+def describe_cause(cause: Cause) -> str:
+    """What the known difference is, with both sides' values."""
     where = f" ({cause.original_place})" if cause.original_place.file else ""
     return f"{cause.what}: {cause.port} in the port, {cause.original} in the original{where}"
