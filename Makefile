@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: parity test test-ray check install clean
+.PHONY: parity test test-ray lower check install clean
 
 parity: install
 	$(BIN)/parity run
@@ -16,6 +16,11 @@ test: install
 test-ray: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ray]'
 	$(BIN)/python -m pytest tests/test_ray.py
+
+# Compiles for GPUs that are not there; the compiler's environment takes 1.3 GB.
+lower: install
+	test -f $(VENV)-lower/parity.toml || $(BIN)/parity envs $(VENV)-lower --lower --framework flax
+	$(BIN)/parity lower --config $(VENV)-lower/parity.toml --framework flax
 
 check: install
 	$(BIN)/ruff check .
@@ -32,4 +37,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-lower

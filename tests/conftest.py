@@ -45,3 +45,7 @@ def pytest_terminal_summary(terminalreporter):
     module = sys.modules.get("test_gpu")
     if module is not None and not module.SEEING:
         terminalreporter.write_line("test_gpu.py did not run: no framework here sees a GPU", yellow=True)
+    module = sys.modules.get("test_lower")
+    if module is not None and not module.INSTALLED:
+        line = "test_lower.py compiled nothing for a GPU: `make lower` makes the environment that it takes"
+        terminalreporter.write_line(line, yellow=True)

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = (
     "cli",
     "runs",
+    "lower",
     "port",
     "montecarlo",
     "verdict",

@@ -8,12 +8,13 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import calibrate, convert, diff, doctor, envs, export, inspect, mutants, port, records, run
+from . import calibrate, convert, diff, doctor, envs, export, inspect, lower, mutants, port, records, run
 
 GROUPS: Mapping[str, Mapping[str, Callable[..., None]]] = {
     "Prove": {
         "run": run.run,
         "port": port.port,
+        "lower": lower.lower,
         "list": run.list_cases,
         "mutants": mutants.mutants,
         "calibrate": calibrate.run,

@@ -20,6 +20,7 @@ class Framework:
         packages: What must be importable.
         pip: What pip installs for the processor.
         pip_gpu: What pip installs for a GPU; `{package}` stands for a version of constraints.txt.
+        pip_lower: What pip installs besides, to compile for a GPU by NVIDIA where there is none.
         label: The word for it in the metadata of `.safetensors`, as its own library writes it.
         abilities: What it can compute.
         switches: The variables of honest arithmetic; on a processor they change nothing.
@@ -32,6 +33,7 @@ class Framework:
     pip_gpu: tuple[str, ...]
     label: str
     abilities: Abilities
+    pip_lower: tuple[str, ...] = ()
     switches: Mapping[str, str] = field(default_factory=dict)
     tf32: Mapping[str, str] = field(default_factory=dict)
 
@@ -46,6 +48,8 @@ TABLE: Mapping[str, Framework] = {
             pip_gpu=("torch",),
             label="pt",
             abilities=Abilities(("eager", "torch.compile", "torch.export", "channels-last", "folded")),
+            # The version that PyTorch's own wheel names, where that names one.
+            pip_lower=("triton",),
             switches={"NVIDIA_TF32_OVERRIDE": "0", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
             tf32={"NVIDIA_TF32_OVERRIDE": ""},
         ),
@@ -76,6 +80,7 @@ TABLE: Mapping[str, Framework] = {
             pip_gpu=("jax[cuda13]", "flax"),
             label="flax",
             abilities=Abilities(("eager", "nnx.jit", "folded")),
+            pip_lower=("jax-cuda12-plugin=={jax}", "jax-cuda12-pjrt=={jax}"),
             switches={
                 "NVIDIA_TF32_OVERRIDE": "0",
                 "JAX_DEFAULT_MATMUL_PRECISION": "highest",

@@ -35,8 +35,11 @@ def constraints() -> Path:
     raise ParityError(f"{CONSTRAINTS}, which has the versions to install, is not beside this package")
 
 
-def commands(folder: Path, framework: str, device: str) -> list[Command]:
-    """The commands that make the environment of `framework` for "cpu" or "gpu" in a folder named for it."""
+def commands(folder: Path, framework: str, device: str, *, lower: bool = False) -> list[Command]:
+    """The commands that make the environment of `framework` for "cpu" or "gpu" in a folder named for it.
+
+    With `lower` it gets what compiles for a GPU that is not there, too.
+    """
     python = str(interpreter(folder, framework))
     pins = constraints()
     versions = dict(line.split("==") for line in pins.read_text().splitlines() if "==" in line)
@@ -47,6 +50,7 @@ def commands(folder: Path, framework: str, device: str) -> list[Command]:
         [sys.executable, "-m", "venv", str(folder / framework)],
         [*install, *WORKER],
         [*install, *packages],
+        *([[*install, "--no-deps", *(part.format(**versions) for part in row.pip_lower)]] if lower else []),
     ]
 
 

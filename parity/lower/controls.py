@@ -1,0 +1,25 @@
+"""Negative controls: programs with a fault in them, which must be found by its name."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Control:
+    """A program that is wrong on purpose: what was done, in which framework, and the fault that must be found."""
+
+    framework: str
+    name: str
+    title: str
+    fault: str
+
+
+CONTROLS = (
+    Control("flax", "tf32", "SE_ASPP with TF32 left on", "precision"),
+    Control("flax", "product", "a matrix product in default precision", "tensor cores"),
+    Control("flax", "atomics", "a scattered sum without deterministic operations", "atomics"),
+    Control("flax", "fma", "a maximum that is compared with its input computed anew", "fma"),
+    Control("flax", "memory", "an array larger than the device", "memory"),
+    Control("torch", "product", "a matrix product in TF32", "tensor cores"),
+    Control("torch", "atomics", "a scattered sum with atomics", "atomics"),
+    Control("torch", "fma", "a batch norm and its maximum compared in one kernel", "fma"),
+)

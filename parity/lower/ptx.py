@@ -1,0 +1,117 @@
+"""NVIDIA's PTX, the code of generated kernels, read for what must not be in a float32 program.
+
+A kernel is a list of instructions, `[@p] opcode destination, sources;`. Registers are virtual; one that holds the
+running value of a loop is written more than once.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+_ENTRY = re.compile(r"^[.\w ]*\.(?:entry|func)\s+(?:\([^)]*\)\s*)?([\w$.]+)\s*\(", re.MULTILINE)
+_INSTRUCTION = re.compile(r"^\s*(?:@!?%\w+\s+)?([a-z][\w.:]*)\s+([^;]*);", re.MULTILINE)
+_REGISTER = re.compile(r"%[a-z]+\d+")
+# Products on tensor cores; their opcode ends with the types of the result, the factors and what is added.
+_TENSOR = re.compile(r"^(?:mma|wmma\.mma|wgmma\.mma_async|tcgen05\.mma)\b")
+_LOW = re.compile(r"\b(tf32|bf16|f16|e4m3|e5m2|kind::tf32|kind::f16)\b")
+# `redux` adds within a warp, in an order of its own that is always the same.
+_ATOMIC = re.compile(r"^(?:atom|red)\.")
+_EQUALITY = re.compile(r"^setp?\.(?:eq|ne|equ|neu)\.(?:\w+\.)*f(?:32|64)$")
+_FUSED = re.compile(r"^fma\.")
+# Without `.rn` the assembler may put a product and a sum together.
+_LOOSE = {
+    "mul": re.compile(r"^mul\.(?:ftz\.)?(?:sat\.)?f32$"),
+    "add": re.compile(r"^(?:add|sub)\.(?:ftz\.)?(?:sat\.)?f32$"),
+}
+_APPROXIMATE = re.compile(r"^(?:ex2|lg2|rcp|rsqrt|sqrt|div|sin|cos|tanh)\.(?:approx|full)\b")
+
+GLOBAL = "ld.global"
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """An operation with the register that it writes and those that it reads; `text` is what stands behind it."""
+
+    opcode: str
+    target: str
+    sources: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a kernel holds of what matters: opcodes, and where a maximum's input may be rounded in two ways."""
+
+    kernel: str
+    tensor: tuple[str, ...]
+    atomics: tuple[str, ...]
+    fused: tuple[str, ...]
+    approximate: tuple[str, ...]
+
+
+def read(text: str) -> list[Reading]:
+    """A reading of every kernel in a file of PTX."""
+    return [_read(name, list(parse(body))) for name, body in kernels(text)]
+
+
+def kernels(text: str) -> Iterator[tuple[str, str]]:
+    """The name and the text of each kernel and function."""
+    starts = list(_ENTRY.finditer(text))
+    for start, following in zip_longest(starts, starts[1:]):
+        yield start[1], text[start.end() : following.start() if following else len(text)]
+
+
+def parse(body: str) -> Iterator[Instruction]:
+    """The instructions of a kernel; its declarations begin with a dot and are none."""
+    for opcode, operands in _INSTRUCTION.findall(body):
+        registers = _REGISTER.findall(operands)
+        stores = opcode.startswith(("st.", "red.", "bra", "ret", "bar"))
+        yield Instruction(
+            opcode, "" if stores or not registers else registers[0], tuple(registers[not stores :]), operands
+        )
+
+
+def _read(name: str, body: Sequence[Instruction]) -> Reading:
+    writers: dict[str, list[Instruction]] = {}
+    for each in body:
+        writers.setdefault(each.target, []).append(each)
+    opcodes = [each.opcode for each in body]
+    return Reading(
+        name,
+        tuple(code for code in opcodes if _TENSOR.match(code) and _LOW.search(code.replace(".", " "))),
+        tuple(code for code in opcodes if _ATOMIC.match(code)),
+        tuple(code for each in body if _EQUALITY.match(each.opcode) for code in _fused(each, writers)),
+        tuple(code for code in opcodes if _APPROXIMATE.match(code)),
+    )
+
+
+def _fused(comparison: Instruction, writers: Mapping[str, Sequence[Instruction]]) -> list[str]:
+    """What rounds otherwise on one side of a comparison whose other side comes from memory as it is.
+
+    The other side is a maximum that another kernel has written. Where this kernel computes the maximum's input anew
+    with a fused product and sum, it may differ in the last digit from what that maximum was taken of.
+    """
+    sides = [_behind(register, writers) for register in comparison.sources[-2:]]
+    if len(sides) < 2:
+        return []
+    for side, other in (sides, sides[::-1]):
+        found = [code for code in side if _FUSED.match(code)]
+        if not found and all(any(kind.match(code) for code in side) for kind in _LOOSE.values()):
+            found = ["mul and add that may be put together"]
+        if found and any(code.startswith(GLOBAL) for code in other) and not any(_FUSED.match(c) for c in other):
+            return [f"{found[0]} before {comparison.opcode}"]
+    return []
+
+
+def _behind(register: str, writers: Mapping[str, Sequence[Instruction]]) -> list[str]:
+    """The opcodes that a register's value comes from, as far as the loads from memory."""
+    found, seen, todo = [], {register}, [register]
+    while todo:
+        for each in writers.get(todo.pop(), ()):
+            found.append(each.opcode)
+            if each.opcode.startswith("ld."):
+                continue
+            todo += [source for source in each.sources if source not in seen]
+            seen |= set(each.sources)
+    return found
