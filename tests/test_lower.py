@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_cli import ROOT, parity
+from commands import ROOT, parity
 
 from parity.catalogue import cases
 from parity.lower import hlo, judge, ptx, targets
@@ -153,7 +153,7 @@ def test_every_fault_is_found_and_a_module_has_none_for_three_devices(framework,
     assert [(each["target"], each["faults"]) for each in found["programs"]] == [
         (target, {}) for target in targets.TARGETS for _ in range(2)
     ]
-    assert all(each["products"] == 3 and each["kernels"] > 5 and each["memory"] for each in found["programs"])
+    assert all(each["products"] == 3 and each["kernels"] > 2 and each["memory"] for each in found["programs"])
     assert found["claim"] == "compiled for h100, a100, b200 and read; never executed"
 
 
