@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from .port.compare import DTYPES, MODES, port
+from .port.compare import MODES, USUAL, port
 from .port.report import Report
 from .port.text import print_report
 
@@ -22,7 +22,7 @@ def assert_same(
     inputs: Sequence[np.ndarray],
     *,
     modes: Sequence[str] = MODES,
-    dtypes: Sequence[str] = DTYPES,
+    dtypes: Sequence[str] = USUAL,
     rules: str | None = None,
     axes: Mapping[int, str] | None = None,
 ) -> Report:
@@ -33,7 +33,7 @@ def assert_same(
         port_of_it: The same of the port.
         inputs: The models' arguments, in the original's order of axes.
         modes: Of "eval" and "train".
-        dtypes: Of "float64" and "float32".
+        dtypes: Of "float64", "float32", "bfloat16" and "float16".
         rules: A file of rules, or a dialect, from the original's names to the port's.
         axes: For an input's number how the port's axes follow from the original's.
 

@@ -38,7 +38,12 @@ def port(
     ] = None,
     write_rules: Annotated[Path | None, typer.Option(help="Write how the weights were paired, to correct it.")] = None,
     check: Annotated[list[str] | None, typer.Option(help="eval or train; repeatable, or a,b.")] = None,
-    dtype: Annotated[list[str] | None, typer.Option(help="float64 or float32; repeatable, or a,b.")] = None,
+    dtype: Annotated[
+        list[str] | None, typer.Option(help="float64, float32, bfloat16 or float16; repeatable, or a,b.")
+    ] = None,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Judge the port compiled too: torch.compile, jax.jit, to_static.")
+    ] = False,
     as_is: Annotated[
         bool, typer.Option("--as-is", help="Keep weights that hold one value throughout, which hide mistakes.")
     ] = False,
@@ -71,7 +76,7 @@ def port(
     if not arrays:
         raise ParityError("an input is needed: --shape 2,3,64,64 draws one, --input FILE reads one")
     modes = choose(split(check), compare.MODES, "--check")
-    dtypes = choose(split(dtype), compare.DTYPES, "--dtype")
+    dtypes = choose(split(dtype), compare.DTYPES, "--dtype") if dtype else compare.USUAL
     with _progress() as advance:
         report = compare.port(
             original,
@@ -83,6 +88,7 @@ def port(
             pythons=_pythons(python or []),
             modes=modes,
             dtypes=dtypes,
+            compiled=compile,
             redraw=not as_is,
             write_rules=write_rules,
             detail=html is not None,

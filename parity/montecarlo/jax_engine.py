@@ -299,7 +299,8 @@ def _sum(eqn: JaxprEqn, run: Run, errors: Errors, operands: list[Any]) -> Any:
     if count <= 1 or not y.size:
         return y
     rows = errors.xp.moveaxis(x, axes, range(-len(axes), 0)).reshape(-1, count)
-    variance = rules.variance_of_sum(errors.library, rows, errors.accumulator)
+    # XLA adds up what was broadcast in the precision that it has; a jaxpr does not say which sum is of that.
+    variance = rules.variance_of_sum(errors.library, rows, errors.unit_roundoff)
     return errors.rounded_to(errors.off(y, variance.reshape(y.shape)))
 
 

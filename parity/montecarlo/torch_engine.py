@@ -167,16 +167,19 @@ class MonteCarlo(TorchDispatchMode):
         count = prod(x.shape[axis] for axis in axes)
         if count == 1:
             return y
-        variance = self.variance_of_sum(x, axes, rules.BLOCK).reshape(y.shape)
+        variance = self.variance_of_sum(x, axes, rules.BLOCK, wide=not _is_backward()).reshape(y.shape)
         if func.overloadpacket is torch.ops.aten.mean:
             return self.each(self.off(y, variance / count**2))
         return self.rounded_to(self.off(y, variance))
 
-    def variance_of_sum(self, x: Tensor, axes: Sequence[int], block: int) -> Tensor:
-        """The variance of the errors of x's sums over `axes`, added up in order within blocks, as one row."""
+    def variance_of_sum(self, x: Tensor, axes: Sequence[int], block: int, *, wide: bool) -> Tensor:
+        """The variance of the errors of x's sums over `axes`, added up in order within blocks, as one row.
+
+        Where they are not `wide`, they are added up in the precision that is simulated.
+        """
         count = prod(x.shape[axis] for axis in axes)
         rows = x.movedim(tuple(axes), tuple(range(-len(axes), 0))).reshape(-1, count)
-        return rules.variance_of_sum(LIBRARY, rows, self.accumulator, block)
+        return rules.variance_of_sum(LIBRARY, rows, self.accumulator if wide else self.unit_roundoff, block)
 
     def rounded_to(self, y: Tensor) -> Tensor:
         """A sum that was added up in a wider format, rounded to the one that is simulated."""
@@ -237,9 +240,8 @@ class MonteCarlo(TorchDispatchMode):
         if mask[2]:
             # PyTorch's dilated convolution adds the gradients of a whole batch in order.
             axes = [0, *range(2, gradient.ndim)]
-            results[2] = self.rounded_to(
-                self.off(gradient.sum(axes), self.variance_of_sum(gradient, axes, block=places))
-            )
+            variance = self.variance_of_sum(gradient, axes, places, wide=False)
+            results[2] = self.rounded_to(self.off(gradient.sum(axes), variance))
         return tuple(results)
 
     def scattered(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -320,6 +322,11 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     torch.ops.aten.var.correction: lambda *args, **kwargs: _variance(*args, **kwargs)[0],
     torch.ops.prims.var.default: lambda x, axes, correction=1, **_: _variance(x, axes, correction=correction)[0],
 }
+
+
+def _is_backward() -> bool:
+    """Whether autograd is at work: what was broadcast is added up by XLA in the precision that it has."""
+    return torch._C._current_graph_task_id() != -1
 
 
 def _base(func: Any) -> str:

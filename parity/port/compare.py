@@ -3,26 +3,22 @@
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import ParityError
-from ..verdict.judge import Noise
+from ..montecarlo.estimate import Estimate, select
 from ..weights.files import load as load_checkpoint
-from . import accuse, layers, load, pictures, remote, verdict, weights
+from . import accuse, groups, layers, load, precision, remote, verdict, weights
 from . import inputs as given_inputs
 from .report import Check, Difference, Layer, Model, Report, Weights
 from .side import Arrays
 
 MODES = ("eval", "train")
-DTYPES = ("float64", "float32")
-UNIT_ROUNDOFF = {"float32": 2.0**-24}
-DRAWS = 6
-# float64's own noise is measured with errors that float64 can show, and scaled down.
-_SHOWN, _OWN = 2.0**-42, 2.0**-53
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+USUAL = ("float64", "float32")
 
 Advance = Callable[[str], None]
 
@@ -41,7 +37,7 @@ class Walk:
     layers: dict[str, tuple[Layer, ...]] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    noise: tuple[str, dict[str, Noise]] = ("", {})
+    noise: tuple[str, dict[str, Estimate]] = ("", {})
     detail: bool = False
     advance: Advance = lambda _: None
 
@@ -56,7 +52,8 @@ def port(
     axes: Mapping[int, str] | None = None,
     pythons: Mapping[str, str] | None = None,
     modes: Sequence[str] = MODES,
-    dtypes: Sequence[str] = DTYPES,
+    dtypes: Sequence[str] = USUAL,
+    compiled: bool = False,
     redraw: bool = True,
     write_rules: Path | None = None,
     detail: bool = False,
@@ -74,7 +71,8 @@ def port(
         axes: For an input's number how the port's axes follow from the original's: `ncl->nlc`.
         pythons: Interpreters by "original" and "port".
         modes: Of "eval" and "train".
-        dtypes: Of "float64" and "float32".
+        dtypes: Of "float64", "float32", "bfloat16" and "float16"; what is not float64 is judged in noise units.
+        compiled: Whether the port is judged compiled as a whole too, in each precision but float64.
         redraw: Whether weights that hold one value throughout get drawn ones, because they would hide mistakes.
         write_rules: Where the pairs are written as rules.
         detail: Whether each layer is measured in noise units and pictured, in every precision, also where all is the
@@ -99,9 +97,10 @@ def port(
             if "paddle" in (left.facts["framework"], right.facts["framework"]):
                 left.ask("round_settings")
                 right.ask("round_settings")
+            precision.refuse_half(walk, tuple(dtypes))
             found = _give_weights(walk, checkpoint, rules, redraw, write_rules)
             for mode in modes:
-                _compare_mode(walk, mode, dtypes)
+                _compare_mode(walk, mode, dtypes, ("eager", "compiled") if compiled else ("eager",))
             return _report(walk, sources, found)
 
 
@@ -168,7 +167,7 @@ def _calls(walk: Walk) -> tuple[list[str], list[str]]:
     return found[0], found[1]
 
 
-def _compare_mode(walk: Walk, mode: str, dtypes: Sequence[str]) -> None:
+def _compare_mode(walk: Walk, mode: str, dtypes: Sequence[str], executions: tuple[str, ...]) -> None:
     """Both passes of a mode in float64, the layers where they differ, and the further precisions."""
     train = mode == "train"
     walk.advance(f"original in {mode} mode, float64")
@@ -177,30 +176,24 @@ def _compare_mode(walk: Walk, mode: str, dtypes: Sequence[str]) -> None:
     if not _is_settled(walk, theirs, info, mode):
         return
     walk.advance(f"port in {mode} mode, float64")
-    ours, port_info = walk.port.ask("run", inputs=walk.inputs[1], given=_given(theirs), moved=walk.moved, **options)
+    ours, port_info = walk.port.ask(
+        "run", inputs=walk.inputs[1], given=groups.roots(theirs), moved=walk.moved, **options
+    )
     port_info["aliases"] = {layer["alias"]: layer["path"] for layer in walk.port.facts["layers"]}
     comparison = layers.line_up(theirs, ours, (info, port_info), walk.pairs, walk.moved)
-    noise: dict[str, Noise] = {}
-    checks = _judge(walk, mode, "float64", comparison, theirs, ours, noise)
+    noise: dict[str, Estimate] = {}
+    checks = groups.judge(walk, mode, "float64", comparison, theirs, ours, noise)
     if walk.detail or not all(check.passed for check in checks):
-        noise = _own_noise(walk, train)
-        checks = _judge(walk, mode, "float64", comparison, theirs, ours, noise)
+        noise = precision.own_noise(walk, train, comparison, theirs)
+        checks = groups.judge(walk, mode, "float64", comparison, theirs, ours, noise)
     walk.checks += checks
     passed = all(check.passed for check in checks)
-    accuse.localise(walk, mode, comparison, theirs, ours, port_info, noise, search=not passed)
+    accuse.localise(walk, mode, comparison, theirs, ours, port_info, select(noise), search=not passed)
     if not passed:
         return
     for dtype in dtypes:
         if dtype != "float64":
-            _judge_precision(walk, mode, dtype, comparison, theirs)
-
-
-def _given(recording: Arrays) -> Arrays:
-    """The original's outputs, and what they are multiplied by."""
-    names = [name for name in recording if name.startswith("value||0|out|")]
-    found = {name.removeprefix("value|"): recording[name] for name in names}
-    gradients = {name: recording.get(f"gradient|{name}") for name in found}
-    return found | {f"cotangent|{name}": array for name, array in gradients.items() if array is not None}
+            precision.judge(walk, mode, dtype, comparison, theirs, executions)
 
 
 def _is_settled(walk: Walk, recording: Arrays, info: Mapping[str, Any], mode: str) -> bool:
@@ -223,112 +216,6 @@ def _is_settled(walk: Walk, recording: Arrays, info: Mapping[str, Any], mode: st
                 return False
             raise ParityError(f"the original is random in eval mode, first in {where}: it differs from itself")
     return True
-
-
-def _judge(
-    walk: Walk,
-    mode: str,
-    dtype: str,
-    comparison: layers.Comparison,
-    theirs: Arrays,
-    ours: Arrays,
-    noise: Mapping[str, Noise],
-) -> list[Check]:
-    """The verdicts of a mode and precision, a group each."""
-    found = []
-    for what, prefix in verdict.GROUPS:
-        expected, faults, sizes = _group(walk, prefix, comparison, theirs, ours, noise)
-        if expected or faults:
-            found.append(verdict.check(mode, dtype, what, ours, expected, sizes, faults))
-    return found
-
-
-def _group(
-    walk: Walk,
-    prefix: str,
-    comparison: layers.Comparison,
-    theirs: Arrays,
-    ours: Arrays,
-    noise: Mapping[str, Noise],
-) -> tuple[Arrays, dict[str, str], dict[str, Noise]]:
-    """What the port's arrays of a group must be, in its names; what is wrong with their shapes; their noise."""
-    expected: Arrays = {}
-    faults: dict[str, str] = {}
-    sizes: dict[str, Noise] = {}
-    if prefix in ("parameter|", "buffer|"):
-        for key, source in walk.pairing.keys.items():
-            name, other = f"{prefix}{key}", f"{prefix}{source}"
-            if other in theirs and name in ours:
-                if ours[name].size != theirs[other].size:
-                    faults[name] = f"has shape {ours[name].shape}, the original's {theirs[other].shape}"
-                    continue
-                expected[name] = theirs[other].reshape(ours[name].shape)
-                sizes |= {name: noise[other]} if other in noise else {}
-        return expected, faults, sizes
-    kind, _, rest = prefix.partition("|")
-    for name in (name for name in theirs if name.startswith(prefix)):
-        place = name.removeprefix(f"{kind}|")
-        if f"value|{place}" not in ours:
-            faults[name] = "is missing: the port gives fewer outputs"
-        elif place in comparison.fits:
-            if name in ours:
-                expected[name] = comparison.fits[place].apply(theirs[name])
-                sizes |= {name: noise[name]} if name in noise else {}
-        else:
-            faults[name] = comparison.faults.get(f"value|{place}", "has no partner")
-    for name in ours:
-        if name.startswith(f"value|{rest}") and kind == "value" and name not in theirs:
-            faults[name] = "is one output more than the original's"
-    return expected, faults, sizes
-
-
-def _own_noise(walk: Walk, train: bool) -> dict[str, Noise]:
-    """float64's own rounding noise of each of the original's arrays."""
-    walk.advance("measuring the noise of float64")
-    sizes = _noise(walk, _SHOWN, train, layers=True, draws=3)
-    scale = _OWN / _SHOWN
-    return {name: Noise(size.rms * scale, size.peak * scale) for name, size in sizes.items()}
-
-
-def _noise(walk: Walk, unit_roundoff: float, train: bool, *, layers: bool, draws: int) -> dict[str, Noise]:
-    """The noise of an honest computation, by the original's names; empty where it cannot be measured."""
-    options: dict[str, Any] = {"unit_roundoff": unit_roundoff, "train": train, "draws": draws, "gradients": True}
-    if walk.original.facts["framework"] != "torch":
-        return {}
-    sizes, facts = walk.original.ask("noise", inputs=walk.inputs[0], layers=layers, **options)
-    for name in facts["unknown"]:
-        note = f"the noise model does not know {name}: each of its values errs by one rounding"
-        if note not in walk.notes:
-            walk.notes.append(note)
-    return {name: Noise(float(size[0]), float(size[1])) for name, size in sizes.items()}
-
-
-def _digest(recording: Arrays) -> str:
-    """What tells a recording from another."""
-    digest = sha256()
-    for name in sorted(recording):
-        if not name.startswith("buffer|"):
-            digest.update(name.encode() + recording[name].tobytes())
-    return digest.hexdigest()
-
-
-def _judge_precision(walk: Walk, mode: str, dtype: str, comparison: layers.Comparison, theirs: Arrays) -> None:
-    """The port in a lower precision against the original's float64, in noise units."""
-    walk.advance(f"port in {mode} mode, {dtype}")
-    train = mode == "train"
-    # Where train mode computes what eval mode does, it errs as that does.
-    computed = f"{dtype} {_digest(theirs)}"
-    if walk.noise[0] != computed:
-        walk.noise = computed, _noise(walk, UNIT_ROUNDOFF[dtype], train, layers=walk.detail, draws=DRAWS)
-    noise = walk.noise[1]
-    if not noise:
-        walk.notes.append(f"{dtype} is not judged: neither side runs a framework whose rounding noise can be measured")
-        return
-    options: dict[str, Any] = {"dtype": dtype, "train": train, "layers": walk.detail, "gradients": True}
-    ours, _ = walk.port.ask("run", inputs=walk.inputs[1], given=_given(theirs), moved=walk.moved, **options)
-    walk.checks += _judge(walk, mode, dtype, comparison, theirs, ours, noise)
-    if walk.detail:
-        pictures.add_precision(walk, mode, dtype, comparison, ours, noise)
 
 
 def _report(walk: Walk, sources: Mapping[str, str], found: Weights) -> Report:

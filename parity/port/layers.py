@@ -1,7 +1,7 @@
 """The first layer that differs: which adds a difference by itself, and which only inherits one."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,16 @@ class Comparison:
     faults: dict[str, str] = field(default_factory=dict)
     expected: Arrays = field(default_factory=dict)
     cotangents: Arrays = field(default_factory=dict)
+
+    def of(self, recording: Arrays) -> "Comparison":
+        """The same with what another recording of the original, of the same calls, holds."""
+        found = replace(self, expected={}, cotangents={})
+        for name, fit in self.fits.items():
+            for kind, into in (("value", found.expected), ("gradient", found.cotangents)):
+                array = recording.get(f"{kind}|{self.names[name]}")
+                if array is not None:
+                    into[name] = np.ascontiguousarray(fit.apply(array))
+        return found
 
 
 def pair_layers(original: Facts, port: Facts, pairing: Pairing) -> dict[str, str]:
@@ -153,7 +163,7 @@ def events(
         original: The original's recording.
         info: What the port says of its calls.
         pairing: The weights' pairs.
-        noise: float64's own noise by the original's names, where it was measured.
+        noise: float64's own noise by the port's names, where it was measured.
     """
     order = [name for name in dict.fromkeys(info["order"]) if name in comparison.names]
     found = []
@@ -170,9 +180,9 @@ def events(
         for key, source in pairing.keys.items():
             name, other = f"{kind}|{key}", f"{kind}|{source}"
             if name in fed and other in original and fed[name].shape == original[other].shape:
-                added = verdict.error(fed[name], original[other], noise.get(other))
+                added = verdict.error(fed[name], original[other], noise.get(name))
                 if added.differs:
-                    inherited = verdict.error(free[name], original[other], noise.get(other)) if name in free else None
+                    inherited = verdict.error(free[name], original[other], noise.get(name)) if name in free else None
                     found.append(Event(name, _owner_call(key, info), direction, added, inherited))
     return found
 
@@ -192,7 +202,7 @@ def _event(
     array = fed.get(f"{kind}|{name}")
     if name not in expected or array is None:
         return None
-    size = noise.get(f"{kind}|{comparison.names[name]}")
+    size = noise.get(f"{kind}|{name}")
     added = verdict.error(array, expected[name], size)
     if not added.differs:
         return None
@@ -229,7 +239,7 @@ def errors_by_layer(
         array = recording.get(f"{kind}|{name}")
         if way != direction or array is None:
             continue
-        each = verdict.error(array, truth, noise.get(f"{kind}|{comparison.names[name]}"), name)
+        each = verdict.error(array, truth, noise.get(f"{kind}|{name}"), name)
         if path not in found or not each.relative <= found[path].relative:
             found[path] = each
     return found

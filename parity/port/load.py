@@ -72,6 +72,8 @@ def build(factory: Callable[[], Any], spec: str) -> Any:
 def copy_or_build(source: Any, name: str) -> Any:
     """A copy of a model, or what a function without arguments gives."""
     try:
+        if isinstance(source, type):  # whose own type may be a framework's
+            raise TypeError
         framework = frameworks.of(source)
     except TypeError:
         if not callable(source):

@@ -27,7 +27,7 @@ def of_layers(
     expected = comparison.expected if kind == "value" else comparison.cotangents
     found = {}
     for path, error in errors.items():
-        size = noise.get(f"{kind}|{comparison.names[error.worst]}", Noise(0.0, 0.0))
+        size = noise.get(f"{kind}|{error.worst}", Noise(0.0, 0.0))
         picture = take(expected[error.worst], recording[f"{kind}|{error.worst}"], size.rms)
         if picture is not None:
             found[path] = picture
@@ -50,7 +50,7 @@ def add_precision(
         dtype: The precision.
         comparison: The pass in float64.
         recording: The port's pass in this precision.
-        noise: The noise of this precision by the original's names.
+        noise: The noise of this precision by the port's names.
     """
     errors = {
         way: _of_the_largest(

@@ -51,6 +51,9 @@ class Check:
         index: The place of its worst element.
         bits: Its significant bits, of how many this precision has.
         expected_bits: How many an honest computation has.
+        interval: The least and the most that the error may be in noise units, known from `draws` draws of the noise.
+        draws: How many random draws the noise was measured from.
+        execution: "eager" or "compiled".
     """
 
     mode: str
@@ -64,6 +67,9 @@ class Check:
     index: tuple[int, ...] = ()
     bits: float | None = None
     expected_bits: float | None = None
+    interval: tuple[float, float] | None = None
+    draws: int = 0
+    execution: str = "eager"
 
     @property
     def passed(self) -> bool:

@@ -1,7 +1,8 @@
 """One side: its model in the process at hand, and what can be asked of it. NumPy in, NumPy out."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 from zlib import crc32
@@ -14,7 +15,11 @@ from ..frameworks.adapter import Adapter
 from . import arrays, trees
 from .axes import align
 from .load import describe
-from .taps import Feed, Record
+from .taps import Feed, Record, Taps
+
+# From here on NumPy knows bfloat16 by name.
+with suppress(ImportError):
+    import ml_dtypes  # noqa: F401
 
 Arrays = dict[str, np.ndarray]
 
@@ -98,6 +103,8 @@ class Side:
         gradients: bool,
         given: Arrays | None = None,
         moved: int = 0,
+        held: str | None = None,
+        compiled: bool = False,
     ) -> tuple[Arrays, dict[str, Any]]:
         """One pass: every output, gradient and buffer, of the whole or of each layer.
 
@@ -110,20 +117,16 @@ class Side:
             given: The other side's outputs by name, and under "cotangent|" and the name what they are multiplied by;
                 without it those are drawn.
             moved: What brings the other side's axes here, see `axes.candidates`.
+            held: The precision that weights and inputs are rounded to first; without it `dtype`.
+            compiled: Whether the framework compiles the model as a whole, which shows no layers.
 
         Returns:
             Arrays under "value|NAME", "gradient|NAME", "parameter|KEY" and "buffer|KEY", see `taps`; and the calls.
         """
-        self.begin(dtype, train)
+        self.begin(dtype, train, held)
         record = Record(self.tools)
-        names = [f"|0|in|{i}" for i in range(len(inputs))]
-        leaves = {name: _cast(array, dtype) for name, array in zip(names, inputs, strict=True)}
+        leaves = self.leaves(inputs, dtype, held)
         record.only = None if layers else {""}
-
-        def function(model: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
-            with self.tools.tapped(model, record):
-                output = model(*(tensors[name] for name in names))
-            return dict(_outputs(output, self.tools))
 
         def cotangent(name: str, shape: tuple[int, ...]) -> np.ndarray | None:
             if given is None:
@@ -133,19 +136,40 @@ class Side:
             fit = align(given[name], record.values[name], moved)
             return None if fit is None else fit.apply(given[f"cotangent|{name}"])
 
-        try:
-            outputs, _, parameters = self.tools.pull(self.model, function, leaves, cotangent if gradients else None)
-        except ParityError:
-            raise
-        except Exception as error:
-            shapes = ", ".join(f"{array.dtype} {array.shape}" for array in leaves.values())
-            raise ParityError(f"{type(self.model).__name__} raises for inputs {shapes}: {describe(error)}") from error
+        wanted = cotangent if gradients else None
+        with _told(self.model, leaves):
+            outputs, to_inputs, parameters = self.tools.pull(
+                self.model, self.recorded(record), leaves, None if compiled else wanted
+            )
+            if compiled:
+                self.begin(dtype, train, held)
+                outputs, to_inputs, parameters = self.tools.pull(
+                    self.model, self.recorded(None), leaves, wanted, compiled=True
+                )
+                record.gradients = to_inputs
         found = {f"value|{name}": array for name, array in {**record.values, **outputs}.items()}
         found |= {f"gradient|{name}": array for name, array in record.gradients.items()}
-        found |= self._parameters(parameters)
+        found |= self.parameters(parameters)
         if train:
-            found |= self._buffers()
+            found |= self.buffers()
         return _in_order(found), {"calls": record.calls, "parents": record.parents, "order": record.order}
+
+    def leaves(self, inputs: Sequence[np.ndarray], dtype: str, held: str | None) -> Arrays:
+        """The inputs by name in that precision, rounded to `held` first."""
+        return {f"|0|in|{i}": _cast(_cast(array, held or dtype), dtype) for i, array in enumerate(inputs)}
+
+    def recorded(self, taps: Taps | None) -> Callable[[Any, Mapping[str, Any]], dict[str, Any]]:
+        """The function that runs the model on its inputs by name, each layer's tensors going through `taps`."""
+
+        def function(model: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
+            inputs = [tensors[f"|0|in|{i}"] for i in range(sum(name.startswith("|0|in|") for name in tensors))]
+            if taps is None:
+                return dict(_outputs(model(*inputs), self.tools))
+            with self.tools.tapped(model, taps):
+                output = model(*inputs)
+            return dict(_outputs(output, self.tools))
+
+        return function
 
     def feed(
         self, given: Arrays, cotangents: Arrays, *, inputs: int, dtype: str, train: bool
@@ -174,22 +198,16 @@ class Side:
         outputs, to_given, parameters = self.tools.pull(self.model, function, given, cotangents or None)
         found = {f"value|{name}": array for name, array in outputs.items()}
         found |= {f"gradient|{name}": array for name, array in to_given.items()}
-        found |= self._parameters(parameters)
+        found |= self.parameters(parameters)
         if train:
-            found |= self._buffers()
+            found |= self.buffers()
         return _in_order(found), {"calls": taps.calls, "parents": taps.parents, "order": taps.order}
 
-    def noise(self, inputs: Sequence[np.ndarray], *, unit_roundoff: float, train: bool, layers: bool, draws: int,
-              gradients: bool) -> tuple[Arrays, dict[str, Any]]:  # fmt: skip
-        """The rounding noise of each array that `run` gives, by Monte Carlo arithmetic.
-
-        Returns:
-            By the names of `run`, root mean square and largest element of the errors; and the operations that the
-            noise model does not know.
-        """
+    def noise(self, inputs: Sequence[np.ndarray], **options: Any) -> tuple[Arrays, dict[str, Any]]:
+        """The rounding noise of each array that `run` gives, by Monte Carlo arithmetic: see `noise.measure`."""
         from . import noise
 
-        return noise.measure(self, inputs, unit_roundoff, train, layers, draws, gradients)
+        return noise.measure(self, inputs, **options)
 
     def search(self, target: str, given: Arrays, come: Arrays, *, inputs: int, train: bool,
                hints: Mapping[str, Any]) -> tuple[Arrays, dict[str, Any]]:  # fmt: skip
@@ -199,26 +217,30 @@ class Side:
         return {}, causes.search(self, target, given, come, inputs, train, hints)
 
     def round_settings(self) -> None:
-        """Give each norm the epsilon and momentum nearest in float32: Paddle's kernels keep no more of them."""
+        """Give each norm the epsilon and momentum that Paddle's kernels have: they keep float32's, of the old value."""
         for _, _, layer in self.tools.modules(self.model):
             for key in ("eps", "epsilon", "_epsilon", "momentum", "_momentum"):
                 value = vars(layer).get(key)
                 if isinstance(value, float):
-                    vars(layer)[key] = float(np.float32(value))
+                    of_new = key == "momentum" and self.framework.NAME == "torch"
+                    vars(layer)[key] = 1 - float(np.float32(1 - value)) if of_new else float(np.float32(value))
 
-    def begin(self, dtype: str, train: bool) -> None:
-        """Make the model ready for a pass: its weights, precision and mode."""
+    def begin(self, dtype: str, train: bool, held: str | None = None) -> None:
+        """Make the model ready for a pass: its weights, rounded to `held` first, its precision and mode."""
         self.tools.set_dtype(self.model, dtype)
         self.slots = arrays.slots(self.framework, self.model, self.aliases)
-        arrays.write(self.framework, self.slots, self.weights, dtype)
+        weights = {key: _cast(array, held or dtype) for key, array in self.weights.items()}
+        arrays.write(self.framework, self.slots, weights, dtype)
         self.tools.set_mode(self.model, train=train)
 
-    def _parameters(self, gradients: Mapping[str, np.ndarray]) -> Arrays:
+    def parameters(self, gradients: Mapping[str, np.ndarray]) -> Arrays:
+        """Gradients by native key as they are by canonical one."""
         keys = {slot.native: slot for slot in self.slots}
         known = {native: array for native, array in gradients.items() if native in keys}
         return {f"parameter|{keys[native].key}": keys[native].inward(array) for native, array in known.items()}
 
-    def _buffers(self) -> Arrays:
+    def buffers(self) -> Arrays:
+        """What the model holds beside its parameters, by canonical key."""
         found = arrays.read(self.framework, arrays.slots(self.framework, self.model, self.aliases))
         parameters = self.tools.parameter_keys(self.model)
         return {f"buffer|{slot.key}": found[slot.key] for slot in self.slots if slot.native not in parameters}
@@ -234,8 +256,20 @@ def _outputs(output: Any, tools: Any) -> list[tuple[str, Any]]:
     return [(f"|0|out|{i}", tensor) for i, tensor in enumerate(trees.tensors(output, tools.is_tensor))]
 
 
+@contextmanager
+def _told(model: Any, leaves: Arrays) -> Iterator[None]:
+    """What a model raises becomes one line that says for which inputs."""
+    try:
+        yield
+    except ParityError:
+        raise
+    except Exception as error:
+        shapes = ", ".join(f"{array.dtype} {array.shape}" for array in leaves.values())
+        raise ParityError(f"{type(model).__name__} raises for inputs {shapes}: {describe(error)}") from error
+
+
 def _cast(array: np.ndarray, dtype: str) -> np.ndarray:
-    return array.astype(dtype) if array.dtype.kind == "f" else array
+    return array.astype(dtype) if array.dtype.kind == "f" or array.dtype.name == "bfloat16" else array
 
 
 def _in_order(found: Mapping[str, np.ndarray]) -> Arrays:

@@ -35,6 +35,15 @@ def _tap_backward(name: str, record: Record, _: None, gradient: jax.Array) -> tu
 _tap.defvjp(_tap_forward, _tap_backward)
 
 
+@jax.custom_vjp
+def probe(tensor: jax.Array, zero: jax.Array) -> jax.Array:
+    """The same tensor, whose gradient goes to `zero` too."""
+    return tensor
+
+
+probe.defvjp(lambda tensor, zero: (tensor, None), lambda _, gradient: (gradient, gradient))
+
+
 def is_tensor(value: Any) -> bool:
     """Whether the value is an array of this framework."""
     return isinstance(value, jax.Array | np.ndarray)
@@ -199,6 +208,8 @@ def pull(
     function: Callable[[nnx.Module, dict[str, jax.Array]], dict[str, jax.Array]],
     leaves: Mapping[str, np.ndarray],
     cotangents: Mapping[str, np.ndarray] | Callable[[str, tuple[int, ...]], np.ndarray] | None,
+    *,
+    compiled: bool = False,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
     """What `function` gives for the leaves, and the gradients of sum(given * cotangent) to leaves and parameters.
 
@@ -208,27 +219,72 @@ def pull(
         leaves: arrays by name.
         cotangents: arrays by the names that `function` gives, or what draws one for a name and shape; None for no
             gradients.
+        compiled: whether the framework compiles the model as a whole.
     """
     tensors = {name: jnp.asarray(array) for name, array in leaves.items()}
-    if cotangents is None:
+    if cotangents is None and not compiled:
         return _arrays(function(model, tensors)), {}, {}
     graph, parameters, rest = nnx.split(model, nnx.Param, ...)
-    sources = {name: tensor for name, tensor in tensors.items() if _floats(tensor)}
-    fixed = {name: tensor for name, tensor in tensors.items() if not _floats(tensor)}
+    pure = pulled(graph, function, cotangents)
+    values, to_leaves, to_parameters, moved = (jax.jit(pure) if compiled else pure)(parameters, rest, tensors)
+    nnx.update(model, moved)
+    return _arrays(values), _arrays(to_leaves), _flat(to_parameters)
 
-    def compute(parameters: nnx.State, sources: dict[str, jax.Array]) -> Any:
+
+def pulled(
+    graph: Any,
+    function: Callable[[nnx.Module, dict[str, jax.Array]], dict[str, jax.Array]],
+    cotangents: Mapping[str, np.ndarray] | Callable[[str, tuple[int, ...]], np.ndarray] | None,
+) -> Callable[[nnx.State, nnx.State, dict[str, jax.Array]], tuple[Any, Any, Any, nnx.State]]:
+    """`pull` as a function of arrays alone: of parameters, what else the model holds, and leaves.
+
+    It gives the values, the gradients to leaves and parameters, and what else the model holds after the pass.
+    """
+
+    def compute(parameters: nnx.State, sources: dict[str, jax.Array], fixed: Any, rest: nnx.State) -> Any:
         copy = nnx.merge(graph, parameters, rest, copy=True)
         given = function(copy, {**sources, **fixed})
         floats = {name: tensor for name, tensor in given.items() if _floats(tensor)}
         others = {name: tensor for name, tensor in given.items() if not _floats(tensor)}
         return floats, (others, nnx.split(copy, nnx.Param, ...)[2])
 
-    floats, pull_back, (others, moved) = jax.vjp(compute, parameters, sources, has_aux=True)
-    nnx.update(model, moved)
-    pulled = {name: _cotangent(cotangents, name, tensor) for name, tensor in floats.items()}
-    to_parameters, to_sources = pull_back(pulled)
-    flat = {".".join(map(str, path)): np.array(each[...]) for path, each in nnx.to_flat_state(to_parameters)}
-    return _arrays({**floats, **others}), _arrays(to_sources), flat
+    def pure(parameters: nnx.State, rest: nnx.State, tensors: dict[str, jax.Array]) -> Any:
+        sources = {name: tensor for name, tensor in tensors.items() if _floats(tensor)}
+        fixed = {name: tensor for name, tensor in tensors.items() if not _floats(tensor)}
+        if cotangents is None:
+            floats, (others, moved) = compute(parameters, sources, fixed, rest)
+            return {**floats, **others}, {}, {}, moved
+        floats, pull_back, (others, moved) = jax.vjp(
+            lambda parameters, sources: compute(parameters, sources, fixed, rest), parameters, sources, has_aux=True
+        )
+        weighted = {name: _cotangent(cotangents, name, tensor) for name, tensor in floats.items()}
+        to_parameters, to_sources = pull_back(weighted)
+        return {**floats, **others}, to_sources, to_parameters, moved
+
+    return pure
+
+
+def as_function(
+    model: nnx.Module,
+    function: Callable[[nnx.Module, dict[str, jax.Array]], dict[str, jax.Array]],
+    leaves: Mapping[str, np.ndarray],
+    cotangents: Mapping[str, np.ndarray] | None,
+) -> tuple[nnx.State, Callable[..., Any], Callable[[Any], tuple[Any, Any, Any]]]:
+    """`pull` taken apart: the parameters; a function of them and of leaves; and what makes of its results those of `pull`."""  # noqa: E501
+    graph, parameters, rest = jax.tree.map(lambda array: array, nnx.split(model, nnx.Param, ...))
+    pure = pulled(graph, function, cotangents)
+
+    def finish(results: Any) -> tuple[Any, Any, Any]:
+        values, to_leaves, to_parameters, moved = results
+        nnx.update(model, moved)
+        return _arrays(values), _arrays(to_leaves), _flat(to_parameters)
+
+    return parameters, lambda parameters, tensors: pure(parameters, rest, tensors), finish
+
+
+def _flat(state: Any) -> dict[str, np.ndarray]:
+    """Arrays by native key."""
+    return {".".join(map(str, path)): np.array(each[...]) for path, each in nnx.to_flat_state(state)} if state else {}
 
 
 def _floats(tensor: jax.Array) -> bool:

@@ -1,6 +1,7 @@
 """Paddle's side: a model's layers, what goes through them, and its gradients."""
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -157,6 +158,8 @@ def pull(
     function: Callable[[nn.Layer, dict[str, Tensor]], dict[str, Tensor]],
     leaves: Mapping[str, np.ndarray],
     cotangents: Mapping[str, np.ndarray] | Callable[[str, tuple[int, ...]], np.ndarray] | None,
+    *,
+    compiled: bool = False,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
     """What `function` gives for the leaves, and the gradients of sum(given * cotangent) to leaves and parameters.
 
@@ -166,11 +169,14 @@ def pull(
         leaves: arrays by name.
         cotangents: arrays by the names that `function` gives, or what draws one for a name and shape; None for no
             gradients.
+        compiled: whether the framework compiles the model as a whole.
     """
     tensors = {name: from_numpy(array) for name, array in leaves.items()}
-    if cotangents is None:
+    call = _compiled(model) if compiled else model
+    # What Paddle compiles in eval mode has no backward pass.
+    if cotangents is None or (compiled and not model.training):
         with paddle.no_grad():
-            return _arrays(function(model, tensors)), {}, {}
+            return _arrays(function(call, tensors)), {}, {}
     parameters = {}
     for key, tensor in model.named_parameters():
         # Running values are parameters too, not to be trained.
@@ -180,7 +186,7 @@ def pull(
     sources = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
     for tensor in sources.values():
         tensor.stop_gradient = False
-    given = function(model, tensors)
+    given = function(call, tensors)
     targets = {name: t for name, t in given.items() if not t.stop_gradient and t.is_floating_point()}
     pulled = {name: _cotangent(cotangents, name, tensor) for name, tensor in targets.items()}
     pulled = {name: array for name, array in pulled.items() if array is not None}
@@ -195,6 +201,18 @@ def pull(
         dict(zip(sources, arrays[:count], strict=True)),
         dict(zip(parameters, arrays[count:], strict=True)),
     )
+
+
+def _compiled(model: nn.Layer) -> Callable[..., Any]:
+    program = paddle.jit.to_static(model.forward, full_graph=True)
+
+    def call(*args: Any) -> Any:
+        with warnings.catch_warnings():
+            # Of Paddle about itself.
+            warnings.simplefilter("ignore")
+            return program(*args)
+
+    return call
 
 
 def _cotangent(cotangents: Any, name: str, tensor: Tensor) -> Tensor | None:

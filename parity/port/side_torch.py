@@ -152,6 +152,8 @@ def pull(
     function: Callable[[nn.Module, dict[str, Tensor]], dict[str, Tensor]],
     leaves: Mapping[str, np.ndarray],
     cotangents: Mapping[str, np.ndarray] | Callable[[str, tuple[int, ...]], np.ndarray] | None,
+    *,
+    compiled: bool = False,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
     """What `function` gives for the leaves, and the gradients of sum(given * cotangent) to leaves and parameters.
 
@@ -161,16 +163,18 @@ def pull(
         leaves: arrays by name.
         cotangents: arrays by the names that `function` gives, or what draws one for a name and shape; None for no
             gradients.
+        compiled: whether the framework compiles the model as a whole.
     """
     tensors = {name: on_device(array) for name, array in leaves.items()}
+    call = _compiled(model) if compiled else model
     if cotangents is None:
         with torch.no_grad():
-            return _arrays(function(model, tensors)), {}, {}
+            return _arrays(function(call, tensors)), {}, {}
     for parameter in model.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     sources = {name: tensor.requires_grad_() for name, tensor in tensors.items() if tensor.is_floating_point()}
     parameters = {key: tensor for key, tensor in model.named_parameters(remove_duplicate=False) if tensor.requires_grad}
-    given = function(model, tensors)
+    given = function(call, tensors)
     targets = {name: tensor for name, tensor in given.items() if tensor.requires_grad and tensor.is_floating_point()}
     pulled = {name: _cotangent(cotangents, name, tensor) for name, tensor in targets.items()}
     pulled = {name: array for name, array in pulled.items() if array is not None}
@@ -185,6 +189,11 @@ def pull(
         dict(zip(sources, arrays[:count], strict=True)),
         dict(zip(parameters, arrays[count:], strict=True)),
     )
+
+
+def _compiled(model: nn.Module) -> Any:
+    torch.compiler.reset()
+    return torch.compile(model, dynamic=False)
 
 
 def _cotangent(cotangents: Any, name: str, tensor: Tensor) -> Tensor | None:

@@ -33,6 +33,10 @@ class Tools(Protocol):
         """The same tensor, which writes its value and in the backward pass its gradient into `record`."""
         ...
 
+    def probe(self, tensor: Any, zero: Any) -> Any:
+        """The same tensor, whose gradient goes to `zero` too."""
+        ...
+
 
 @dataclass
 class Taps:
@@ -96,6 +100,22 @@ class Record(Taps):
 
     def leave(self, name: str, tensor: Any) -> Any:
         return self.tools.tap(name, tensor, self)
+
+
+@dataclass
+class Probe(Taps):
+    """Every value, also where a function is only traced; its gradient is that of a zero, by "probe|" and the name."""
+
+    zeros: Mapping[str, Any] = field(default_factory=dict)
+    come: dict[str, Any] = field(default_factory=dict)
+
+    def enter(self, name: str, tensor: Any) -> Any:
+        self.come[name] = tensor
+        zero = self.zeros.get(f"probe|{name}")
+        return tensor if zero is None else self.tools.probe(tensor, zero)
+
+    def leave(self, name: str, tensor: Any) -> Any:
+        return self.enter(name, tensor)
 
 
 @dataclass

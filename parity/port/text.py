@@ -11,6 +11,8 @@ from .report import Cause, Check, Difference, Error, Layer, Model, Report, Weigh
 
 # Of names in a line.
 NAMES = 6
+# So many noise units are wrong whatever the draws.
+SURELY = 100
 
 
 def print_report(report: Report, console: Console, *, tree: bool = True) -> None:
@@ -63,25 +65,35 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _checks(checks: Sequence[Check]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
+    # Seven columns in the 120 characters of what is no terminal.
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("mode", "precision", "what"):
         table.add_column(column, no_wrap=True)
-    for column in ("error", "limit"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for column in ("unit", "significant bits", "verdict"):
+    table.add_column("error", justify="right", no_wrap=True)
+    for column in ("limit", "significant bits", "verdict"):
         table.add_column(column, no_wrap=True)
     for check in checks:
         if check.dtype == "any":
             continue
         word = Text("same", "green") if check.passed else Text("DIFFERS", "bold red")
-        mode, dtype, what, error, *rest = describe_check(check)
-        table.add_row(mode, dtype, what, Text(error, "" if check.passed else "bold red"), *rest, word)
+        mode, dtype, what, error, limit, unit, bits = describe_check(check)
+        style = "" if check.passed else "bold red"
+        table.add_row(mode, dtype, what, Text(error, style), f"{limit} {unit}", bits, word)
     return table
 
 
 def describe_check(check: Check) -> tuple[str, ...]:
     """Mode, precision, what, error, limit, unit and significant bits."""
-    return check.mode, check.dtype, check.what, f"{check.error:.2g}", f"{check.limit:.2g}", check.unit, _bits(check)
+    precision = check.dtype if check.execution == "eager" else f"{check.dtype}, {check.execution}"
+    error = f"{check.error:.2g}{_sure(check)}"
+    return check.mode, precision, check.what, error, f"{check.limit:.2g}", check.unit, _bits(check)
+
+
+def _sure(check: Check) -> str:
+    """Between what and what the error is, where the noise that it is measured by is known from a few draws."""
+    if check.interval is None or not 0 < check.error < SURELY:
+        return ""
+    return " ({:.2g} to {:.2g})".format(*check.interval)
 
 
 def _bits(check: Check) -> str:

@@ -1,10 +1,12 @@
 """The verdict on two recordings of a pass: whether they are of the same function, array by array."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import log2
 
 import numpy as np
 
+from ..montecarlo.estimate import Estimate
 from ..verdict.judge import NOISE_LIMIT, NOISE_UNITS, RELATIVE, RELATIVE_LIMIT, Noise, largest, noise_units, relative
 from .report import Check, Error
 from .side import Arrays
@@ -38,8 +40,9 @@ def check(
     what: str,
     computed: Arrays,
     expected: Arrays,
-    noise: Mapping[str, Noise],
+    noise: Mapping[str, Estimate],
     faults: Mapping[str, str],
+    execution: str = "eager",
 ) -> Check:
     """The verdict on a group of arrays; shapes, precision and what is not finite come first.
 
@@ -51,37 +54,52 @@ def check(
         expected: What it must be, by the same names and in the same axes.
         noise: The noise of each array: in float64 that of float64, where it is known; in others that of `dtype`.
         faults: What is wrong with arrays that cannot be compared, by name.
+        execution: "eager" or "compiled".
     """
     exact = dtype == "float64"
     unit, limit = (RELATIVE, RELATIVE_LIMIT) if exact else (NOISE_UNITS, NOISE_LIMIT)
     inf = float("inf")
+    blank = Check(mode, dtype, what, 0.0, limit, unit, execution=execution)
     for name, fault in faults.items():
-        return Check(mode, dtype, what, inf, limit, unit, f"{plain(name)} {fault}", plain(name))
-    worst = Check(mode, dtype, what, 0.0, limit, unit)
+        return replace(blank, error=inf, why=f"{plain(name)} {fault}", worst=plain(name))
+    worst = blank
     for name, truth in expected.items():
         if not truth.size:
             continue
         array = computed[name]
-        if array.dtype.kind == "f" and array.dtype.name != dtype and truth.dtype.kind == "f":
-            return Check(
-                mode, dtype, what, inf, limit, unit, f"{plain(name)} is {array.dtype} in a {dtype} model", plain(name)
-            )
+        if truth.dtype.kind == "f" and array.dtype.name != dtype:
+            why = f"{plain(name)} is {array.dtype} in a {dtype} model"
+            return replace(blank, error=inf, why=why, worst=plain(name))
         bad = ~np.isfinite(array.astype(np.float64))
         if bad.any():
             why = f"{plain(name)} holds {int(bad.sum())} NaN or infinite of {array.size} values"
-            return Check(mode, dtype, what, inf, limit, unit, why, plain(name), _place(bad))
+            return replace(blank, error=inf, why=why, worst=plain(name), index=_place(bad))
         difference = array.astype(np.float64) - truth
-        size = noise.get(name, Noise(0.0, 0.0))
+        measured = noise.get(name)
+        size = measured.noise if measured else Noise(0.0, 0.0)
         amount = relative(difference, truth, size, limit) if exact else noise_units(difference, size)
         if not amount <= worst.error or not worst.worst:
             words = "of the largest value" if exact else unit
-            why = "" if amount <= limit else f"{plain(name)} is off by {amount:.3g} {words}, at most {limit:.3g} may be"
-            bits = _bits(Noise.of(difference).rms, truth, dtype)
-            expected_bits = _bits(size.rms, truth, dtype) if size.rms else None
-            worst = Check(
-                mode, dtype, what, amount, limit, unit, why, plain(name), _place(difference), bits, expected_bits
+            worst = replace(
+                blank,
+                error=amount,
+                why=""
+                if amount <= limit
+                else f"{plain(name)} is off by {amount:.3g} {words}, at most {limit:.3g} may be",
+                worst=plain(name),
+                index=_place(difference),
+                bits=_bits(Noise.of(difference).rms, truth, dtype),
+                expected_bits=_bits(size.rms, truth, dtype) if size.rms else None,
+                interval=_interval(amount, measured) if measured and not exact else None,
+                draws=measured.draws if measured else 0,
             )
     return worst
+
+
+def _interval(units: float, measured: Estimate) -> tuple[float, float]:
+    """The least and the most that so many units may be, for the noise is known from a few draws."""
+    least, most = measured.interval
+    return units / most, units / least if least else float("inf")
 
 
 def plain(name: str) -> str:
