@@ -18,8 +18,8 @@ class ChannelAttention(nnx.Module):
 
     Args:
         channels: the number of channels c.
-        reduction: the bottleneck is c // reduction wide,
-        hidden: or as wide as this says.
+        reduction: the bottleneck is c // reduction wide, unless `hidden` is given.
+        hidden: the width of the bottleneck; None leaves it to `reduction`.
         bias: whether fc1 and fc2 add one.
 
     Shape: (n, h, w, c) to the same; `scale` gives (n, 1, 1, c).

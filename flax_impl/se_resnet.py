@@ -47,14 +47,14 @@ class BasicBlock(Block):
 
     Args:
         channels: the number of channels of the input.
-        width: that of the convolutions; the output has expansion * width.
-        stride: the first 3x3 convolution's.
-        dilation: of the 3x3 convolutions,
-        first_dilation: or of the first one, where it differs.
+        width: the number of channels of the convolutions; the output has expansion * width.
+        stride: the stride of the first 3x3 convolution.
+        dilation: the dilation of the 3x3 convolutions.
+        first_dilation: the dilation of the first one where it differs; None is `dilation`.
         placement: where the attention stands, one of PLACEMENTS; see Block.
         attention: "se", "cbam" or None.
-        reduction: the attention's bottleneck is its channels // reduction wide,
-        min_hidden: and at least this, where it is given.
+        reduction: the attention's bottleneck is its channels // reduction wide.
+        min_hidden: the least width of that bottleneck; None sets none.
         momentum: the batch norms' weight of the new value.
         name: what an error calls this block.
 
@@ -112,9 +112,9 @@ class Bottleneck(Block):
 
     Args:
         channels, stride, placement, attention, reduction, min_hidden, momentum, name: see BasicBlock.
-        width: that of the first two convolutions; the output has expansion * width.
-        dilation: of the 3x3 convolution,
-        first_dilation: which wins where it is given.
+        width: the number of channels of the first two convolutions; the output has expansion * width.
+        dilation: the dilation of the 3x3 convolution, unless `first_dilation` is given.
+        first_dilation: the dilation of the 3x3 convolution; None leaves it to `dilation`.
 
     Shape: (n, h, w, c) to (n, p, q, o), where o = expansion * width, p = ceil(h / stride) and q = ceil(w / stride).
 
@@ -183,11 +183,11 @@ class SEResNet(nnx.Module):
         where: which blocks have attention: "all", or the names of stages and blocks, as ("layer3", "layer4.0"); ()
             is a plain ResNet.
         attention: "se" or "cbam".
-        reduction: the attention's bottleneck is its channels // reduction wide,
-        min_hidden: and at least this, where it is given; timm's seresnets have 8.
+        reduction: the attention's bottleneck is its channels // reduction wide.
+        min_hidden: the least width of that bottleneck; timm's seresnets have 8, None sets none.
         num_classes: the outputs of fc; 0 leaves it out and gives the features.
         in_channels: the number of channels of the input.
-        width: that of the stem and of the first stage's blocks; each later stage doubles it.
+        width: the number of channels of the stem and of the first stage's blocks; each later stage doubles it.
         small_stem: a 3x3 convolution of stride 1 and no max pool instead, for images of some ten pixels.
         output_stride: 32, or 16 or 8 to dilate the last or the last two stages instead of their strides, as
             segmentation heads want it; a small stem quarters it.

@@ -18,8 +18,8 @@ class ChannelAttention(nn.Layer):
 
     Args:
         channels: the number of channels c.
-        reduction: the bottleneck is c // reduction wide,
-        hidden: or as wide as this says.
+        reduction: the bottleneck is c // reduction wide, unless `hidden` is given.
+        hidden: the width of the bottleneck; None leaves it to `reduction`.
         bias: whether fc1 and fc2 add one.
 
     Shape: (n, c, h, w) to the same; `scale` gives (n, c, 1, 1).

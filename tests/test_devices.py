@@ -132,4 +132,4 @@ def test_float64_is_left_out_where_a_device_has_none_and_the_reason_is_said(tmp_
     done = parity("run", "--case", "SE/1x1", "--framework", "flax,torch", env=env)
     assert done.returncode == 0, done.stdout
     assert "float64 left out in flax on cpu: computes as float32" in done.stdout
-    assert "all the same: 1 cases, 6 checks" in done.stdout
+    assert "all the same: 1 case, 6 checks" in done.stdout

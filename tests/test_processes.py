@@ -128,7 +128,7 @@ atexit.register(speak)
 def test_a_framework_that_prints_json_disturbs_nothing(tmp_path):
     done = parity("run", *CASE, env=surroundings(f'exec("""{LINES}""")', tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "all the same: 1 cases, 4 checks" in done.stdout
+    assert "all the same: 1 case, 4 checks" in done.stdout
     assert "forged" not in done.stdout + done.stderr
 
 

@@ -14,8 +14,8 @@ class SE(nn.Module):
 
     Args:
         channels: the number of channels c.
-        reduction: the bottleneck is c // reduction wide,
-        hidden: or as wide as this says.
+        reduction: the bottleneck is c // reduction wide, unless `hidden` is given.
+        hidden: the width of the bottleneck; None leaves it to `reduction`.
         bias: whether fc1 and fc2 add one.
         gate: "sigmoid", or "hard_sigmoid" for clip(slope * x + 0.5, 0, 1).
         slope: the hard sigmoid's; 1/6 in PyTorch and MobileNetV3's paper, 0.2 in PaddleClas.

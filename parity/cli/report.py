@@ -48,7 +48,9 @@ def print_report(report: Report, console: Console, missing: Sequence[str] = (), 
     cases = len({result.case for result in report.results})
     verdict = ("all the same", "bold green") if report.passed else (f"{failed} checks failed", "bold red")
     console.print(
-        Text.assemble(verdict, f": {cases} cases, {len(report.results)} checks, {_places(report.results)}"),
+        Text.assemble(
+            verdict, f": {cases} case{'s' * (cases != 1)}, {len(report.results)} checks, {_places(report.results)}"
+        ),
         soft_wrap=True,
     )
     print_environment(report.environment, console, verbose=verbose)
