@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: parity test test-ray lower check install clean
+.PHONY: parity test test-ray test-browser lower check install clean
 
 parity: install
 	$(BIN)/parity run
@@ -16,6 +16,10 @@ test: install
 test-ray: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ray]'
 	$(BIN)/python -m pytest tests/test_ray.py
+
+test-browser: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
+	$(BIN)/python -m pytest tests/test_browser.py
 
 # Compiles for GPUs that are not there; the compiler's environment takes 1.3 GB.
 lower: install

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from types import ModuleType
 
 import pytest
+from chromium import find_chromium
 
 from parity import frameworks
 from parity.frameworks import FRAMEWORKS
@@ -26,8 +27,14 @@ def framework(request: pytest.FixtureRequest) -> ModuleType:
     return frameworks.load(request.param)
 
 
-# `make test-ray` installs Ray, which is larger than all the rest of the tests' needs, and runs this one too.
-collect_ignore = [] if find_spec("ray") else ["test_ray.py"]
+# What `make` installs for one file of tests alone: Ray is larger than all the rest of the tests' needs, and Chromium
+# comes from the system.
+BROWSER = find_spec("playwright") and find_chromium()
+LEFT_OUT = {
+    "test_ray.py": "" if find_spec("ray") else "`make test-ray` installs ray and runs it",
+    "test_browser.py": "" if BROWSER else "`make test-browser` runs it where Chromium is, see CONTRIBUTING.md",
+}
+collect_ignore = [name for name, why in LEFT_OUT.items() if why]
 
 
 def pytest_unconfigure():
@@ -36,11 +43,11 @@ def pytest_unconfigure():
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say which tests did not run: those on a GPU where none is visible, and those on Ray without Ray."""
+    """Say which tests did not run: those on a GPU where none is visible, and those without what they need."""
     import sys
 
-    if collect_ignore:
-        terminalreporter.write_line("test_ray.py did not run: `make test-ray` installs ray and runs it", yellow=True)
+    for name in collect_ignore:
+        terminalreporter.write_line(f"{name} did not run: {LEFT_OUT[name]}", yellow=True)
 
     module = sys.modules.get("test_gpu")
     if module is not None and not module.SEEING:

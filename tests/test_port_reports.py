@@ -53,7 +53,7 @@ def test_the_page_shows_every_layer_measured_in_noise_units_with_maps_forward_an
         node = nodes[path]
         assert all(amount for amounts in node["amounts"] for amount in amounts), path
         assert {"eval float64 forward", "eval float64 backward"} <= set(node["pictures"]), path
-        assert any(picture["unit"].startswith("times the noise") for picture in node["pictures"].values()), path
+        assert any(picture["unit"] == "noise RMS" for picture in node["pictures"].values()), path
     words = [each["pictures"] for each in page.data["views"]]
     assert words == (["eval float64"] * 2 if done.differs else ["eval float32", "eval float64"])
     differing = {path for path, node in nodes.items() if node["amounts"][0][0] and node["amounts"][0][0][2]}

@@ -270,20 +270,20 @@
       bar.title = `${short(edges[i])} to ${short(edges[i + 1])}: ${count}`;
       return bar;
     });
-    const label = `How far elements are off, in ${unit}: ${counts.map((count, i) => `${count} from ${short(edges[i])} to ${short(edges[i + 1])}`).join("; ")}`;
+    const label = `How far elements are off, ${unit}: ${counts.map((count, i) => `${count} from ${short(edges[i])} to ${short(edges[i + 1])}`).join("; ")}`;
     return [
-      element("p", { class: "about" }, `Elements by how far they are off, in ${unit}, the worst in the last bar. ${equal}`),
+      element("p", { class: "about" }, `Elements by how far they are off, ${unit === "noise RMS" ? "over the root mean square of the noise" : "relative to the largest value"}, the worst in the last bar. ${equal}`),
       element("div", { class: "bars", role: "img", "aria-label": label }, ...bars),
       element("div", { class: "ends", "aria-hidden": "true" }, element("span", {}, short(edges[0])), element("span", {}, short(edges[edges.length - 1]))),
     ];
   }
 
-  // ---- as the page opens: what is marked, or the first; a long tree is closed but for where it differs
+  // ---- as the page opens: what is marked, or the first; a long tree is closed but for where its first view differs
 
   if (items.length) {
     const first = items.find((item) => item.classList.contains("marked")) ?? items[0];
     if (items.length > 80) {
-      const differs = (item) => data.nodes[item.dataset.node].amounts.some((amounts) => amounts.some((amount) => amount && amount[2]));
+      const differs = (item) => (node(item).amounts[0] ?? []).some((amount) => amount && amount[2]);
       for (const item of items) if (above(item) && !item.querySelector(".marked") && !differs(item)) open(item, false);
     }
     choose(first, false);

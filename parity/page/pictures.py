@@ -8,7 +8,7 @@ import numpy as np
 SIDE = 32
 # Bins of a histogram for each power of ten, and how many powers there are below the largest.
 PER_DECADE, DECADES = 2, 8
-OF_NOISE, OF_LARGEST = "times the noise's root mean square", "of the largest value"
+OF_NOISE, OF_LARGEST = "noise RMS", "of the largest value"
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Histogram:
         edges: Where bins begin and end, in `unit`; what is less than the first is in the first bin.
         counts: The elements of each bin; what is not finite is in the last.
         exact: The elements that are not off at all.
-        unit: "times the noise's root mean square" or, where that is not known, "of the largest value".
+        unit: "noise RMS" or, where the noise is not known, "of the largest value".
     """
 
     edges: tuple[float, ...]
