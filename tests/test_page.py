@@ -5,13 +5,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from commands import parity
 from html_page import Page
 
+from parity.catalogue.cases import CASES
+from parity.catalogue.tasks import Task
+from parity.cli.page import to_page as to_catalogue_page
 from parity.page.model import LEVELS, Amount
 from parity.page.pictures import OF_NOISE, SIDE, take
 from parity.page.render import BUDGET, render
 from parity.port.page import to_page
 from parity.port.report import Cause, Check, Difference, Error, Layer, Model, Place, Report, Weights
+from parity.verdict import results
+from parity.verdict.judge import NOISE_UNITS, RELATIVE
+from parity.verdict.results import Result, Status, Verdict
 
 STYLE = re.compile(r"--([\w-]+): (#[0-9a-f]{6});")
 EVIL = "<script>alert(1)</script>\"'&</script><!--\u2028\x00\x1b[31m"
@@ -226,3 +233,61 @@ def test_a_picture_of_any_shape(shape):
 def test_arrays_that_cannot_be_compared_have_no_picture():
     assert take(np.zeros((2, 3)), np.zeros((3, 2))) is None
     assert take(np.array(["a"]), np.array(["a"])) is None
+
+
+def run_report(**errors):
+    """Results of two cases in two frameworks; `errors` are those that are not small."""
+    found = []
+    for case in ("SE/default", "SE/1x1", "CBAM/norm"):
+        for framework in ("torch", "flax"):
+            for dtype, unit, limit, small in (("float64", RELATIVE, 1e-11, 1e-15), ("float32", NOISE_UNITS, 5.0, 0.7)):
+                for check in ("forward", "gradients"):
+                    error = errors.get(f"{framework}_{dtype}_{check}", small) if case == "SE/1x1" else small
+                    verdict = Verdict.of(error, limit, unit, "" if error <= limit else f"{EVIL} is off")
+                    found.append(Result.of(case, framework, "cpu", Task(check, "eval", dtype), verdict))
+    unknown = Verdict(error=float("nan"), limit=float("nan"), unit=NOISE_UNITS, status=Status.UNDETERMINED, why="a: b")
+    found.append(Result.of("SE/1x1", "torch", "cpu", Task("training", "adam", "float32"), unknown))
+    return results.Report(found, {"torch": "2.13.0"}, ["a note"], found[:1])
+
+
+def test_the_page_of_a_run_has_modules_and_cases_with_every_check():
+    page = Page(render(to_catalogue_page(run_report(), {case.name: case for case in CASES})))
+    assert page.faults == []
+    items = page.all("li", role="treeitem")
+    assert [(item["aria-level"], page.data["nodes"][int(item["data-node"])]["path"]) for item in items] == [
+        ("1", "SE"), ("2", "SE/default"), ("2", "SE/1x1"), ("1", "CBAM"), ("2", "CBAM/norm")
+    ]  # fmt: skip
+    assert [view["pictures"] for view in page.data["views"]] == [
+        "torch float32", "flax float32", "torch float64", "flax float64"
+    ]  # fmt: skip
+    case = page.data["nodes"][2]
+    assert [[amount and amount[:3] for amount in amounts] for amounts in case["amounts"]] == [
+        [["0.7", 1, 0], ["0.7", 1, 0], None], [["0.7", 1, 0], ["0.7", 1, 0], None],
+        [["1e-15 rel", 1, 0], ["1e-15 rel", 1, 0], None], [["1e-15 rel", 1, 0], ["1e-15 rel", 1, 0], None],
+    ]  # fmt: skip
+    assert page.data["ways"] == ["forward", "backward", "training"]
+    assert len(case["tables"][0]["rows"]) == 9
+    assert ["module", "SE(32)"] in page.data["nodes"][1]["lines"]
+    assert "all the same: 3 cases" in page.all("p", class_="verdict passed")[0]["text"]
+
+
+def test_the_page_of_a_run_begins_with_what_failed():
+    report = run_report(flax_float32_gradients=700.0, flax_float64_forward=float("nan"))
+    page = Page(render(to_catalogue_page(report, {})))
+    assert page.faults == []
+    assert page.data["views"][0]["pictures"] == "flax float64"
+    assert [each["data-node"] for each in page.all("li", class_="marked")] == ["2"]
+    assert [amounts[0][1:3] for amounts in (page.data["nodes"][i]["amounts"][0] for i in (0, 2))] == [[5, 1]] * 2
+    assert "SE/1x1 in flax, float32, gradients eval: " in page.all("section", aria_label="Findings")[0]["text"]
+
+
+def test_parity_run_writes_a_page_with_the_array_that_is_off_most(tmp_path):
+    page = tmp_path / "run.html"
+    done = parity("run", "--case", "SE/1x1", "--framework", "torch", "--html", str(page))
+    assert done.returncode == 0, done.stderr
+    picture = Page(page.read_bytes()).data["nodes"][1]["pictures"]["torch float32 forward"]
+    assert picture["name"].startswith(("forward eval, ", "forward train, "))
+    assert picture["unit"] == "noise RMS"
+    assert sum(picture["counts"]) + picture["exact"] == np.prod(picture["shape"])
+    done = parity("run", "--json", "a", "--html", "./a", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "parity: --json and --html must be two files, both are a\n")

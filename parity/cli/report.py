@@ -42,14 +42,15 @@ def print_report(report: Report, console: Console, missing: Sequence[str] = (), 
         if not result.passed:
             where = f"{result.case} in {result.framework}, {result.dtype}, {result.check}"
             console.print(Text.assemble(("FAILED ", "bold red"), f"{where}: {result.why}"), soft_wrap=True)
-    for line, found in _special(report.results).items():
+    for line, found in describe_special(report.results).items():
         console.print(Text(f"{line} ({', '.join(found)})", "yellow"), soft_wrap=True)
     failed = sum(not result.passed for result in (*report.results, *report.more))
     cases = len({result.case for result in report.results})
     verdict = ("all the same", "bold green") if report.passed else (f"{failed} checks failed", "bold red")
     console.print(
         Text.assemble(
-            verdict, f": {cases} case{'s' * (cases != 1)}, {len(report.results)} checks, {_places(report.results)}"
+            verdict,
+            f": {cases} case{'s' * (cases != 1)}, {len(report.results)} checks, {describe_places(report.results)}",
         ),
         soft_wrap=True,
     )
@@ -93,7 +94,7 @@ def _summaries(pairs: Sequence[Result]) -> list[str]:
     return lines
 
 
-def _places(results: Sequence[Result]) -> str:
+def describe_places(results: Sequence[Result]) -> str:
     """Which framework ran where: `torch, flax on cpu`."""
     devices: dict[str, dict[str, None]] = {}
     for result in results:
@@ -101,7 +102,7 @@ def _places(results: Sequence[Result]) -> str:
     return "; ".join(f"{', '.join(frameworks)} on {device}" for device, frameworks in devices.items())
 
 
-def _special(results: Sequence[Result]) -> dict[str, list[str]]:
+def describe_special(results: Sequence[Result]) -> dict[str, list[str]]:
     """What could not be judged and why, each reason with where it holds."""
     lines: dict[str, list[str]] = {}
     for result in results:

@@ -12,6 +12,7 @@ from ..catalogue.inputs import default_image, read_image
 from ..catalogue.tasks import CHECKS, DTYPES
 from ..errors import ParityError
 from ..frameworks import EXECUTIONS
+from ..page.render import render
 from ..runs.run import run as compute
 from ..weights.files.atomic import write_bytes
 from ..workers import pool, ray_pool
@@ -25,6 +26,7 @@ from .options import (
     Devices,
     Dtypes,
     Frameworks,
+    Html,
     Image,
     Json,
     NoCache,
@@ -32,11 +34,12 @@ from .options import (
     Seed,
     Timeout,
     Verbose,
-    check_report,
+    check_reports,
     choose,
     choose_backends,
     split,
 )
+from .page import to_page
 from .report import print_report, to_json
 from .terminal import cases_bar, console
 
@@ -59,6 +62,7 @@ def run(
     repeat: Annotated[int, typer.Option(min=1, help="Run each framework so often; every bit must be the same.")] = 1,
     ray: Annotated[str | None, typer.Option(help="Compute on the Ray cluster at this address; auto finds one.")] = None,
     json: Json = None,
+    html: Html = None,
     matrix: Annotated[bool, typer.Option("--matrix", help="A verdict for each case, precision and mode.")] = False,
     verbose: Verbose = False,
 ) -> None:
@@ -71,6 +75,7 @@ def run(
     \b
     parity run
     parity run --case 'CBAM/*' --framework torch,flax --image cat.jpg --json result.json
+    parity run --check forward,gradients --html result.html
     parity run --matrix          every precision, outputs and gradients, a word for each verdict
     """
     chosen = catalogue.select(split(case), heavy=all)
@@ -80,9 +85,9 @@ def run(
     executions = choose(
         list(EXECUTIONS) if split(compile) == ["all"] else split(compile) or ["eager"], list(EXECUTIONS), "--compile"
     )
-    check_report(json, image, config)
+    output = check_reports({"--json": json, "--html": html}, image, config)
     pixels = read_image(image or default_image())
-    screen = console(json)
+    screen = console(output)
     with cases_bar() as bar:
         task = bar.add_task("computing", total=len(chosen) * (len(backends) * repeat + 1))
         report = compute(
@@ -96,6 +101,7 @@ def run(
             backends={backend.framework: backend for backend in backends},
             timeout=timeout,
             runs=repeat,
+            detail=html is not None,
             compute=pool.compute if ray is None else partial(ray_pool.compute, ray),
             advance=lambda: bar.advance(task),
         )
@@ -109,6 +115,9 @@ def run(
         print_report(report, screen, missing if not framework else (), verbose=verbose)
     if json is not None:
         write_bytes(json, to_json(report).encode(), force=True)
+    if html is not None:
+        cases = {case.name: case for case in chosen}
+        write_bytes(html, render(to_page(report, cases)), force=True)
     raise typer.Exit(0 if report.passed else 1)
 
 

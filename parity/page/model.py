@@ -35,6 +35,15 @@ class Amount:
         level = 0 if size == 0 else 1 + sum(not size <= limit for limit in LEVELS)
         return cls(size, text, differs, level, more)
 
+    @classmethod
+    def relative(cls, error: float, roundoff: float, *, differs: bool, more: str = "") -> "Amount":
+        """That of an error relative to the largest value, whose noise is not known: its unit is one rounding.
+
+        How many roundings an honest computation makes is not known either, so what does not differ is rounding.
+        """
+        size = error / roundoff
+        return cls.of(size if differs else min(size, LEVELS[0]), f"{number(error)} rel", differs=differs, more=more)
+
 
 def number(value: float) -> str:
     """A number in few digits."""

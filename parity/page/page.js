@@ -236,7 +236,6 @@
     const count = picture.size[0] * picture.size[1];
     const [low, high, most] = picture.range;
     const [left, right] = data.sides;
-    const what = way === "backward" ? "gradient of its input" : "output";
     const names = [`${left} ${low} to ${high}`, `${right} ${low} to ${high}`, `difference 0 to ${most}`];
     const maps = names.map((name, i) => element(
       "figure", {},
@@ -247,7 +246,7 @@
     const axes = picture.axes.length > 1 ? `axes ${picture.axes.join(" and ")}` : picture.axes.length ? "its one axis" : "one value";
     const every = down * across > 1 ? `; a pixel is the worst of ${down} by ${across} elements` : "";
     return [
-      element("h3", {}, `${title} ${way}: ${what}, shape (${picture.shape.join(", ")})`),
+      element("h3", {}, `${title} ${way}: ${picture.name}, shape (${picture.shape.join(", ")})`),
       element("div", { class: "maps" }, ...maps),
       element("p", { class: "about" }, `Along ${axes} through the worst element${every}.`),
       element("table", {}, element("tbody", {}, ...[

@@ -42,6 +42,7 @@ class Picture:
         units: How far it is off, in the histogram's unit.
         histogram: The size of all differences.
         pixels: The original, the port and their absolute difference: (3, rows, columns), float32.
+        name: Which array it is, for people.
     """
 
     shape: tuple[int, ...]
@@ -53,6 +54,7 @@ class Picture:
     units: float
     histogram: Histogram
     pixels: np.ndarray
+    name: str = ""
 
 
 def take(expected: np.ndarray, computed: np.ndarray, noise: float = 0.0) -> Picture | None:

@@ -156,6 +156,7 @@ def _picture(picture: Picture, side: int) -> dict[str, Any]:
     most = float(apart.max()) if apart.size else 0.0
     planes = np.concatenate([_bytes(pixels[:2], low, high), _bytes(pixels[2:], 0.0, most)])
     return {
+        "name": cut(picture.name),
         "size": pixels.shape[1:],
         "pixels": b64encode(planes.tobytes()).decode(),
         "range": [_short(low), _short(high), _short(most)],

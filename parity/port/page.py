@@ -140,14 +140,13 @@ def _amounts(layer: Layer | None, dtype: str, *, added: bool) -> Amounts:
 def _amount(error: Error | None, dtype: str) -> Amount | None:
     if error is None:
         return None
-    # Where the noise is not known, one rounding of the largest value stands for it.
-    size = error.relative * 2.0 ** BITS[dtype] if error.units is None else error.units
-    text = f"{number(error.relative)} rel" if error.units is None and error.relative else number(size)
-    differs = error.differs if dtype == "float64" else not size <= NOISE_LIMIT
     more = f"{error.relative:.2g} of the largest value" if error.relative else ""
     if error.index and more:
         more += f", worst at [{', '.join(map(str, error.index))}]"
-    return Amount.of(size, text, differs=differs, more=more)
+    if error.units is None:
+        return Amount.relative(error.relative, 2.0 ** -BITS[dtype], differs=error.differs, more=more)
+    differs = error.differs if dtype == "float64" else not error.units <= NOISE_LIMIT
+    return Amount.of(error.units, number(error.units), differs=differs, more=more)
 
 
 def _configs(original: Mapping[str, Any], port: Mapping[str, Any]) -> list[tuple[str, str, str]]:

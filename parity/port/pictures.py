@@ -30,7 +30,7 @@ def of_layers(
         size = noise.get(f"{kind}|{error.worst}", Noise(0.0, 0.0))
         picture = take(expected[error.worst], recording[f"{kind}|{error.worst}"], size.rms)
         if picture is not None:
-            found[path] = picture
+            found[path] = replace(picture, name="output" if kind == "value" else "gradient of its input")
     return found
 
 

@@ -19,6 +19,7 @@ from ..verdict.results import Report
 from ..workers import pool
 from ..workers.backend import Backend
 from ..workers.outcome import Outcome
+from .pictures import take_all
 
 
 def run(
@@ -33,6 +34,7 @@ def run(
     backends: Mapping[str, Backend] | None = None,
     timeout: float | None = None,
     runs: int = 1,
+    detail: bool = False,
     compute: Callable[..., list[Outcome]] = pool.compute,
     advance: Callable[[], None] = lambda: None,
 ) -> Report:
@@ -49,6 +51,7 @@ def run(
         backends: where frameworks compute that do not on the processor with this interpreter.
         timeout: seconds after which a process that says nothing is stopped.
         runs: how often each framework computes; every run is to give the same bits.
+        detail: whether the array that is off most in each check is pictured.
         compute: `parity.workers.pool.compute`, or what computes the same elsewhere.
         advance: called once for each case finished in a framework or in the reference.
 
@@ -75,6 +78,8 @@ def run(
     arrays = pool.list_arrays(drawn, training_data)
     outcomes = compute(chosen, arrays, jobs, meanwhile=expect_each(), advance=advance, timeout=timeout)
     report = judge_all(outcomes, jobs, expectations, seed)
+    if detail:
+        report.pictures.update(take_all(outcomes, jobs, expectations))
     others = [compute(chosen, arrays, jobs, advance=advance, timeout=timeout) for _ in range(runs - 1)]
     for first, *again in zip(outcomes, *others, strict=True):
         report.more.extend(determinism.compare(first, again, jobs) if again else ())

@@ -5,6 +5,10 @@ from enum import StrEnum
 from typing import Any
 
 from ..catalogue.tasks import Task
+from ..page.pictures import Picture
+
+# What a picture is of: a case, a framework, a precision and a check.
+PictureKey = tuple[str, str, str, str]
 
 
 class Status(StrEnum):
@@ -98,6 +102,8 @@ class Report:
     notes: list[str] = field(default_factory=list)
     # Two runs against each other: of two records, or of one framework again.
     more: list[Result] = field(default_factory=list)
+    # Of the array that is off most in each check, where they were asked for.
+    pictures: dict[PictureKey, Picture] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
