@@ -66,6 +66,36 @@ def test_paddleclas_arrives_under_our_names(depth):
     assert all(np.array_equal(network.weights[key], truth[key]) for key in truth)
 
 
+def flaxmodels(depth):
+    """Our names as flaxmodels's, which are Linen's own: blocks counted through, layers from 0."""
+    weights = {}
+    names = [f"layer{i}.{j}" for i, count in enumerate(networks.DEPTHS[depth], 1) for j in range(count)]
+    kind = "BasicBlock" if depth < 50 else "Bottleneck"
+    for key, array in weights_of(depth, where=()).items():
+        block = next((f"{kind}_{i}." for i, name in enumerate(names) if key.startswith(f"{name}.")), "")
+        *path, leaf = key.split(".")
+        layer = path[-1]
+        if "downsample" in path:
+            new = f"{('Conv', 'BatchNorm')[int(layer)]}_{2 if depth < 50 else 3}"
+        elif layer == "fc":
+            new = "Dense_0"
+        else:
+            new = f"{'Conv' if 'conv' in layer else 'BatchNorm'}_{int(layer[-1]) - 1}"
+        weights[f"{block}{new}.{leaf}"] = array
+    return weights
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50])
+def test_flaxmodels_arrives_under_our_names(depth, tmp_path):
+    save(flaxmodels(depth), tmp_path / "resnet.msgpack", framework="linen")
+    found = load(tmp_path / "resnet.msgpack")
+    truth = weights_of(depth, where=())
+    assert (found.dialect, found.framework) == ("resnet", "linen")
+    assert found.module.startswith(f"SEResNet({depth}, ")
+    assert found.weights.keys() == truth.keys()
+    assert all(np.array_equal(found.weights[key], truth[key]) for key in truth)
+
+
 def without(weights, part):
     return {key: array for key, array in weights.items() if part not in key}
 

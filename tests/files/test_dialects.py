@@ -1,5 +1,6 @@
 """Other systems' names: told from the keys, translated both ways, and refused where they are nobody's."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,20 @@ SUFFIX = {"torch": ".pth", "paddle": ".pdparams"}
 # Which system each golden file is of; those whose names are ours need no translation.
 NAMES = {
     "authors_cbam": "authors_cbam",
+    "mmsegmentation_se": "mmsegmentation",
+    "monai_se": "monai",
     "moskomule_se": "moskomule",
-    "paddleclas_mobilenetv3_se": "paddleclas",
+    "paddleclas_mobilenetv3_se": "paddleclas:SE",
+    "paddleclas_senet_se": "paddleclas:SELayer",
+    "paddledet_se": "paddledet:SELayer",
     "paddleseg_aspp": "paddleseg",
+    "pytorchcv_aspp": "pytorchcv",
+    "pytorchcv_cbam": "pytorchcv",
+    "pytorchcv_se": "pytorchcv",
+    "segmentation_models_pytorch_aspp": "segmentation_models_pytorch",
+    "super_gradients_se": "super_gradients",
     "seed000_se_aspp": "bubbliiiing_deeplab",
-    "seed000_se_block": "paddleclas",
+    "seed000_se_block": "paddleclas:SE",
     "seed001_cbam": "yolo_forks",
     "seed001_channel_attention": "yolo_forks:ChannelAttention",
     "seed001_se_block": "yolo_forks:SE",
@@ -35,10 +45,12 @@ NAMES = {
     "seed004_se_layer1": "paddle_excitation:SE",
     "seed004_se_layer2": "paddle_excitation:SEConv",
     "timm_cbam": "timm",
-    "timm_se": "timm",
+    "timm_mobilenetv3_se": "timm:SqueezeExcite",
+    "timm_se": "timm:SE",
     "torchvision_aspp": "torchvision",
     "torchvision_se": "torchvision",
     "torchvision_se_hardsigmoid": "torchvision",
+    "ultralytics_spatial_attention": "ultralytics",
 }
 
 
@@ -124,8 +136,34 @@ def test_unknown_keys_are_listed_and_the_nearest_dialect_named(tmp_path: Path) -
         parity.load(tmp_path / "x.pth")
     with pytest.raises(ParityError, match=expected):
         parity.load(tmp_path / "x.pth", dialect="timm")
-    with pytest.raises(ParityError, match=r"a dialect must be one of parity, authors_cbam.*, resnet, none, or"):
+    with pytest.raises(ParityError, match=r"there is no dialect 'tim', nearest is timm; --help lists all"):
         parity.load(tmp_path / "x.pth", dialect="tim")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "file", "old", "new", "message"),
+    [
+        ("segmentation_models_pytorch", "segmentation_models_pytorch_aspp", "convs.1.0.weight", ("convs.1.0.0.weight", "convs.1.0.1.weight"), "convs.1.0.0 is of an ASPP whose branches are depthwise separable, as segmentation_models_pytorch has it"),
+        ("paddleseg", "paddleseg_aspp", "aspp_blocks.1._conv.weight", ("aspp_blocks.1.depthwise_conv._conv.weight",), "aspp_blocks.1.depthwise_conv._conv is of an ASPP whose branches"),
+        ("ultralytics", "ultralytics_spatial_attention", "cv1.weight", ("spatial_attention.cv1.weight", "channel_attention.fc.weight"), "channel_attention.fc is of a CBAM whose channel attention is one layer on the mean alone"),
+        ("mmsegmentation", "mmsegmentation_se", "conv1.conv.weight", ("image_pool.1.conv.weight",), "image_pool.1.conv is of an ASPPHead, whose pooled branch comes first"),
+    ],
+)  # fmt: skip
+def test_what_only_has_a_systems_names_is_refused_with_the_reason(dialect, file, old, new, message, tmp_path):
+    tensors, framework = read(next(golden for golden in GOLDEN if golden.file == file))
+    state = {key.removeprefix("state/"): array for key, array in tensors.items() if key.startswith("state/")}
+    array = state.pop(old)
+    save_state(framework, {**state, **dict.fromkeys(new, array)}, tmp_path / f"x{SUFFIX[framework]}")
+    with pytest.raises(ParityError, match=re.escape(message)):
+        parity.load(tmp_path / f"x{SUFFIX[framework]}", dialect=dialect)
+
+
+def test_of_systems_that_say_the_same_one_of_the_files_framework_is_named(tmp_path):
+    state = {"conv1.weight": np.ones((2, 8, 1, 1), np.float32), "conv2.weight": np.ones((8, 2, 1, 1), np.float32)}
+    for framework, suffix in SUFFIX.items():
+        save_state(framework, state, tmp_path / f"x{suffix}")
+    assert parity.load(tmp_path / "x.pth").dialect == "pytorchcv"
+    assert parity.load(tmp_path / "x.pdparams").dialect == "paddleclas"
 
 
 def test_keys_of_nobody_keep_their_names(tmp_path: Path) -> None:

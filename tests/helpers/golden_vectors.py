@@ -57,13 +57,28 @@ _LEAVES = {"_mean": "running_mean", "_variance": "running_var"}
 _HARD = {"gate": "hard_sigmoid"}
 _CLAS = {"reduction": 4, **_HARD, "slope": 0.2}
 
+_CV_CBAM = {"ch_gate.mlp.fc": "channel.fc", "sp_gate.conv.conv": "spatial.conv", "sp_gate.conv.bn": "spatial.norm"}
+_CV_ASPP = {rf"branches\.branch{i + 1}\.conv$": f"branches.{i}.conv" for i in range(4)}
+_CV_ASPP |= {rf"branches\.branch{i + 1}\.bn": f"branches.{i}.norm" for i in range(4)}
+_CV_ASPP |= {r"branches\.branch5\.conv\.conv": "pool.conv", r"branches\.branch5\.conv\.bn": "pool.norm"}
+_CV_ASPP |= {r"conv\.conv": "project.conv", r"conv\.bn": "project.norm"}
+
 _BLOCKS = {r"se\.fc(\d)\.0": r"se.fc\1"}
 
 GOLDEN = (
     Golden("authors_cbam", "CBAM", (32,), {"bias": True, "norm": True, "momentum": 0.01}, _AUTHORS, max_first=True),
+    Golden("mmsegmentation_se", "SE", (32,), {"reduction": 4, **_HARD}, {r"conv(\d)\.conv": r"fc\1"}),
+    Golden("monai_se", "SE", (16,), {"reduction": 4}, _FC),
     Golden("moskomule_se", "SE", (32,), {"reduction": 8, "bias": False}, _FC),
     Golden("paddleclas_mobilenetv3_se", "SE", (32,), _CLAS, {"conv": "fc"}, quirk=1e-6),
+    Golden("paddleclas_senet_se", "SE", (16,), {"reduction": 4}, {"squeeze": "fc1", "excitation": "fc2"}),
+    Golden("paddledet_se", "SE", (16,), {"reduction": 4}, {"squeeze": "fc1", "extract": "fc2"}),
     Golden("paddleseg_aspp", "ASPP", (4, 8), _SEG, _PADDLESEG, zero_bias=("pool.conv.bias",), biased=True, quirk=1e-7),
+    Golden("pytorchcv_aspp", "ASPP", (16, 2), {"rates": (12, 24, 36), "dropout": 0.0}, _CV_ASPP),
+    Golden("pytorchcv_cbam", "CBAM", (16,), {"reduction": 4, "bias": True, "norm": True}, _CV_CBAM, max_first=True),
+    Golden("pytorchcv_se", "SE", (16,), {"reduction": 4}, {"conv": "fc"}),
+    Golden("segmentation_models_pytorch_aspp", "ASPP", (4, 3), {"rates": (2, 3, 4), "dropout": 0.0}, _ASPP),
+    Golden("super_gradients_se", "SE", (16,), {"reduction": 4}, {"down": "fc1", "up": "fc2"}),
     Golden("seed000_se_aspp", "SE_ASPP", (4, 8), {}, _SE_ASPP),
     Golden("seed000_se_block", "SE", (32,), {}, {"conv": "fc"}, scale=True),
     Golden("seed001_cbam", "CBAM", (32,), {}, _SEED001),
@@ -86,10 +101,12 @@ GOLDEN = (
     Golden("seed004_se_layer1", "SE", (32,), {"reduction": 8}, _FC),
     Golden("seed004_se_layer2", "SE", (32,), {"reduction": 8}, {r"excitation\.0": "fc1", r"excitation\.2": "fc2"}),
     Golden("timm_cbam", "CBAM", (32,), {"norm": True}, _TIMM),
+    Golden("timm_mobilenetv3_se", "SE", (16,), {"hidden": 4}, {"conv_reduce": "fc1", "conv_expand": "fc2"}),
     Golden("timm_se", "SE", (32,), {"hidden": 8}),
     Golden("torchvision_aspp", "ASPP", (4, 8), {"dropout": 0.0}, _ASPP),
     Golden("torchvision_se", "SE", (32,), {"hidden": 8}),
     Golden("torchvision_se_hardsigmoid", "SE", (32,), {"hidden": 8, **_HARD}),
+    Golden("ultralytics_spatial_attention", "SpatialAttention", (), {}, {"cv1": "conv"}),
 )  # fmt: skip
 
 

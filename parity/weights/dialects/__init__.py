@@ -16,6 +16,7 @@ else a rule can say, and a file of a user's own, is in `rules`.
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ OURS = "parity"
 AS_IS = "none"
 # The names of whole residual networks, which `parity.weights.dialects.networks` reads.
 RESNET = "resnet"
+_FIRST = (OURS, "torchvision", "timm", "paddleclas", "moskomule")
 _NEAR = 0.5
 _MOST_LAYERS = 1000  # no module has nearly as many
 _MAX_RULES = 1 << 20
@@ -56,9 +58,9 @@ _HEADERS = ("framework", "source", "to", "rest", "layers", "refused")
 
 @cache
 def known() -> dict[str, Dialect]:
-    """The dialects that come with this package, by name, ours first."""
+    """The dialects that come with this package, by name: ours first, and then those whose names others took over."""
     found = {path.stem: parse(path.stem, path.read_text()) for path in sorted(Path(__file__).parent.glob("*.toml"))}
-    return {OURS: found.pop(OURS), **found}
+    return {**{name: found[name] for name in _FIRST}, **found}
 
 
 def find(name: str) -> Dialect:
@@ -78,7 +80,7 @@ def find(name: str) -> Dialect:
 
 def names() -> list[str]:
     """What a dialect may be called, but for files of rules."""
-    return [*known(), RESNET, AS_IS]
+    return [OURS, *sorted(known().keys() - {OURS}), RESNET, AS_IS]
 
 
 def _find(name: str) -> Dialect:
@@ -86,7 +88,11 @@ def _find(name: str) -> Dialect:
         return known()[name]
     path = Path(name)
     if path.suffix != ".toml":
-        raise ParityError(f"a dialect must be one of {', '.join(names())}, or a .toml file, got {name!a}")
+        near = get_close_matches(name, names(), cutoff=0.4)
+        raise ParityError(
+            f"there is no dialect {name[:80]!a}{f', nearest is {near[0]}' if near else ''}; --help lists all, "
+            "and a file of rules must end in .toml"
+        )
     if not path.is_file():
         raise ParityError(f"{name}: there is no such file of rules")
     if path.stat().st_size > _MAX_RULES:
@@ -125,12 +131,13 @@ def _is_texts(table: Any) -> bool:
     return isinstance(table, dict) and all(isinstance(line, str) for line in table.values())
 
 
-def recognise(weights: Mapping[str, np.ndarray], dialect: str | None) -> Match | None:
+def recognise(weights: Mapping[str, np.ndarray], dialect: str | None, framework: str = "") -> Match | None:
     """How the canonical arrays' keys translate into ours; None where they keep their names.
 
     Args:
         weights: canonical arrays by a system's keys.
         dialect: the system; left out, every one is tried, and keys that are close to none keep their names.
+        framework: whose file it is: of systems that say the same, one of that framework is named.
 
     Raises:
         ParityError: for keys that `dialect` does not know, and for keys that are close to a system's and not its own:
@@ -138,7 +145,7 @@ def recognise(weights: Mapping[str, np.ndarray], dialect: str | None) -> Match |
     """
     if dialect == AS_IS:
         return None
-    candidates = [find(dialect)] if dialect else list(known().values())
+    candidates = [find(dialect)] if dialect else sorted(known().values(), key=lambda each: each.framework != framework)
     if dialect is None and len({key.rpartition(".")[0] for key in weights}) > _MOST_LAYERS:
         return None
     matches = [match(weights, each, module) for each in candidates for module in each.modules]
@@ -149,8 +156,20 @@ def recognise(weights: Mapping[str, np.ndarray], dialect: str | None) -> Match |
             _hint_at_prefix(weights)
         if dialect is None and nearest.score <= _NEAR:
             return None
+        _refuse(weights, find(dialect or nearest.dialect))
         raise ParityError(_explain(nearest))
     return _one_of(complete)
+
+
+def _refuse(weights: Mapping[str, np.ndarray], system: Dialect) -> None:
+    """Raise ParityError where a layer gives away what has the system's names and is no module of ours."""
+    for layer in dict.fromkeys(key.rpartition(".")[0] for key in weights):
+        for pattern, reason in system.refused.items():
+            if bind(pattern, layer) is not None:
+                raise ParityError(
+                    f"{layer} is of {reason}, as {system.name} has it: no module here; --dialect {AS_IS} "
+                    f"(dialect={AS_IS!r}) keeps its names"
+                )
 
 
 def match(weights: Mapping[str, np.ndarray], dialect: Dialect, module: str, *, outward: bool = False) -> Match:
@@ -160,7 +179,7 @@ def match(weights: Mapping[str, np.ndarray], dialect: Dialect, module: str, *, o
 
 
 # Second forms of our modules, in systems that have two.
-_VARIANTS = ("SEConv",)
+_VARIANTS = ("SEConv", "SELayer", "SqueezeExcite")
 
 
 def translate_outward(weights: Mapping[str, np.ndarray], dialect: Dialect) -> Match:

@@ -24,7 +24,7 @@ class Dialect:
         to: the framework whose names and axes stand on the right of rules with axes.
         keep: whether keys that no rule knows keep their names.
         layers: what names and shapes do not tell of its layers, by their paths there.
-        refused: arrays that give away what looks like the system and is not, and the reason.
+        refused: layers that give away what has the system's names and is no module of ours, and what it is.
     """
 
     name: str

@@ -30,7 +30,7 @@ REFUSED = {
     r"layer1\.0\.bn4\.weight|layer1\.0\.conv2\.conv\.weight": "a network of blocks that ResNet does not have",
     r"layer1\.0\.downsample\.2\.weight": "a ResNet-D: it averages before its shortcuts' projections",
 }
-# PaddleClas counts blocks through the stages, and layers from 0.
+# PaddleClas counts blocks through the stages, and layers from 0; so does flaxmodels, which names them as Linen does.
 PADDLECLAS = {
     r"stem\.0\.conv\.(\w+)": r"conv1.\1",
     r"stem\.0\.bn\.(\w+)": r"bn1.\1",
@@ -39,6 +39,20 @@ PADDLECLAS = {
     r"blocks\.(\d+)\.short\.conv\.(\w+)": r"BLOCK\1.downsample.0.\2",
     r"blocks\.(\d+)\.short\.bn\.(\w+)": r"BLOCK\1.downsample.1.\2",
     r"fc\.(\w+)": r"fc.\1",
+}
+FLAXMODELS = {
+    r"Conv_0\.(\w+)": r"conv1.\1",
+    r"BatchNorm_0\.(\w+)": r"bn1.\1",
+    r"(?:BasicBlock_(\d+)\.Conv_2|Bottleneck_(\d+)\.Conv_3)\.(\w+)": r"BLOCK\1\2.downsample.0.\3",
+    r"(?:BasicBlock_(\d+)\.BatchNorm_2|Bottleneck_(\d+)\.BatchNorm_3)\.(\w+)": r"BLOCK\1\2.downsample.1.\3",
+    r"\w+_(\d+)\.Conv_(\d)\.(\w+)": r"BLOCK\1.conv\2.\3",
+    r"\w+_(\d+)\.BatchNorm_(\d)\.(\w+)": r"BLOCK\1.bn\2.\3",
+    r"Dense_0\.(\w+)": r"fc.\1",
+}
+# For each system that counts blocks through: a key that it has, its names, and whether it has basic blocks.
+COUNTED = {
+    "PaddleClas": ("stem.0.conv.weight", PADDLECLAS, False),
+    "flaxmodels": ("Conv_0.weight", FLAXMODELS, True),
 }
 
 
@@ -57,7 +71,13 @@ class Network:
         return f"SEResNet({', '.join([str(self.depth), *(f'{k}={v!r}' for k, v in self.options.items())])})"
 
 
-_FIRST = ("layer1.0.conv1.weight", "blocks.0.conv0.conv.weight", "bb_0_0.conv0._conv.weight")
+_FIRST = (
+    "layer1.0.conv1.weight",
+    "blocks.0.conv0.conv.weight",
+    "bb_0_0.conv0._conv.weight",
+    "BasicBlock_0.Conv_0.weight",
+    "Bottleneck_0.Conv_0.weight",
+)
 
 
 def translate(weights: Mapping[str, np.ndarray], dialect: str | None) -> Network | None:
@@ -73,7 +93,7 @@ def translate(weights: Mapping[str, np.ndarray], dialect: str | None) -> Network
     if dialect is not None or not any(key in weights for key in _FIRST):
         return None
     refused = any(re.fullmatch(pattern, key) for pattern in REFUSED for key in weights)
-    if not refused and "stem.0.conv.weight" not in weights:
+    if not refused and _counted(weights) is None:
         return None
     try:
         return identify(weights)
@@ -82,7 +102,7 @@ def translate(weights: Mapping[str, np.ndarray], dialect: str | None) -> Network
 
 
 def identify(weights: Mapping[str, np.ndarray], *, depth: int | None = None) -> Network:
-    """The network that canonical weights of torchvision, timm, PaddleClas or SEResNet itself are of.
+    """The network that canonical weights of torchvision, timm, PaddleClas, flaxmodels or SEResNet itself are of.
 
     What weights do not show keeps its default: `output_stride`, and of placements "standard", "post" and "conv", which
     have the same shapes, "standard".
@@ -98,7 +118,8 @@ def identify(weights: Mapping[str, np.ndarray], *, depth: int | None = None) -> 
         if any(re.fullmatch(pattern, key) for key in weights):
             raise ParityError(f"this checkpoint cannot become an SEResNet: it is of {reason}")
     weights = {key: array for key, array in weights.items() if not key.endswith("num_batches_tracked")}
-    names = _from_paddleclas(weights) if "stem.0.conv.weight" in weights else {key: key for key in weights}
+    system = _counted(weights)
+    names = {key: key for key in weights} if system is None else _renamed(weights, system)
     renamed = {names[key]: array for key, array in weights.items()}
     paths = {key.rpartition(".")[0]: name.rpartition(".")[0] for key, name in names.items()}
     found = _depth(renamed)
@@ -168,18 +189,27 @@ def _out(weights: Mapping[str, np.ndarray], block: str) -> int:
     return len(weights[f"{block}.{last}.weight"])
 
 
-def _from_paddleclas(weights: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Our key for each of PaddleClas's ResNet50, 101 or 152; its 18 and 34 project a shortcut that we do not."""
+def _counted(weights: Mapping[str, np.ndarray]) -> str | None:
+    """The system whose keys those are, of those that count blocks through."""
+    return next((system for system, (key, _, _) in COUNTED.items() if key in weights), None)
+
+
+def _renamed(weights: Mapping[str, np.ndarray], system: str) -> dict[str, str]:
+    """Our key for each of the system's; PaddleClas's 18 and 34 project a shortcut that we do not."""
     if "blocks.0.conv2.conv.weight" not in weights and "blocks.0.short.conv.weight" in weights:
         raise ParityError(
             "this checkpoint cannot become an SEResNet: it is of PaddleClas's ResNet18 or 34, which projects the first "
             "block's shortcut although the shapes are the same"
         )
-    last = max((int(match[1]) for key in weights if (match := re.match(r"blocks\.(\d+)\.", key))), default=-1)
-    counts = next((counts for depth, counts in DEPTHS.items() if depth >= 50 and sum(counts) == last + 1), None)
+    _, patterns, has_basic = COUNTED[system]
+    basic = has_basic and any(key.startswith("BasicBlock_") for key in weights)
+    numbers = (re.match(r"(?:blocks\.|BasicBlock_|Bottleneck_)(\d+)\.", key) for key in weights)
+    last = max((int(match[1]) for match in numbers if match), default=-1)
+    fitting = (counts for depth, counts in DEPTHS.items() if (depth < 50) == basic and sum(counts) == last + 1)
+    counts = next(fitting, None)
     if counts is None:
         raise ParityError(
-            f"a PaddleClas checkpoint with {last + 1} blocks is of no known depth; possible are {_listed()}"
+            f"a {system} checkpoint with {last + 1} blocks is of no known depth; possible are {_listed()}"
         )
     starts = (0, *accumulate(counts))
 
@@ -189,14 +219,13 @@ def _from_paddleclas(weights: Mapping[str, np.ndarray]) -> dict[str, str]:
 
     renamed = {}
     for key in weights:
-        for pattern, name in PADDLECLAS.items():
-            if match := re.fullmatch(pattern, key):
-                new = re.sub(r"BLOCK(\d+)", lambda number: block(int(number[1])), match.expand(name))
-                new = re.sub(r"\.(conv|bn)(\d)\.", lambda layer: f".{layer[1]}{int(layer[2]) + 1}.", new)
-                renamed[key] = new
-                break
-        else:
-            raise ParityError(f"PaddleClas's ResNet has no {key}")
+        found = ((re.fullmatch(pattern, key), name) for pattern, name in patterns.items())
+        match, name = next(((match, name) for match, name in found if match), (None, ""))
+        if match is None:
+            raise ParityError(f"{system}'s ResNet has no {key}")
+        # A group that took no part is empty.
+        new = re.sub(r"BLOCK(\d+)", lambda number: block(int(number[1])), match.expand(name))
+        renamed[key] = re.sub(r"\.(conv|bn)(\d)\.", lambda layer: f".{layer[1]}{int(layer[2]) + 1}.", new)
     return renamed
 
 

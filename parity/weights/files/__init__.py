@@ -91,7 +91,7 @@ class Opened:
             counters = native.rename_counters(metadata, network.paths)
             found = Weights(network.weights)
             return Checkpoint(found, self.framework, dialects.RESNET, network.call, counters, self.skipped)
-        match = dialects.recognise(weights, dialect)
+        match = dialects.recognise(weights, dialect, native.plain(self.framework))
         if match is None:
             ask(weights.layers, {native.plain(self.framework), native.plain(to)})
             return Checkpoint(weights, self.framework, None, None, metadata, self.skipped)
