@@ -7,7 +7,7 @@ from ..protocol import join
 from .cases import Case
 from .mutants import Mutant
 
-CHECKS = ("forward", "gradients", "training")
+CHECKS = ("forward", "gradients", "training", "batch")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 MODES = ("eval", "train")
 
@@ -64,7 +64,9 @@ def list_tasks(
 
 def is_shown(case: Case, check: str, mode: str, execution: str) -> bool:
     """Whether an execution has this to show; what takes long to compile runs on one case of each module."""
-    if execution in ("torch.export", "folded") and (check, mode) != ("forward", "eval"):
+    if check == "batch" and mode != "eval":
+        return False  # in train mode a batch norm mixes the images
+    if execution in ("torch.export", "folded") and (mode != "eval" or check == "gradients"):
         return False  # an exported program and a folded module are for inference
     return execution in ("eager", "channels-last", "folded") or case.compiled
 

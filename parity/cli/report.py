@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..verdict.batch import SAME_BITS
 from ..verdict.results import Report, Result, Status
 
 # Of the arrays in a line for people; the JSON has all.
@@ -44,6 +45,8 @@ def print_report(report: Report, console: Console, missing: Sequence[str] = (), 
             console.print(Text.assemble(("FAILED ", "bold red"), f"{where}: {result.why}"), soft_wrap=True)
     for line, found in describe_special(report.results).items():
         console.print(Text(f"{line} ({', '.join(found)})", "yellow"), soft_wrap=True)
+    for line in _batches(report.results):
+        console.print(Text(line), soft_wrap=True)
     failed = sum(not result.passed for result in (*report.results, *report.more))
     cases = len({result.case for result in report.results})
     verdict = ("all the same", "bold green") if report.passed else (f"{failed} checks failed", "bold red")
@@ -91,6 +94,23 @@ def _summaries(pairs: Sequence[Result]) -> list[str]:
             continue
         limit = f"{worst.error:.2g} apart at most, limit {worst.limit:.2g} {worst.unit} ({worst.case}, {worst.check})"
         lines.append(f"{names} in {dtype}: {'the same' if worst.passed else 'DIFFER'}, {limit}")
+    return lines
+
+
+def _batches(results: Sequence[Result]) -> list[str]:
+    """A line for each framework and precision: in which cases an image gives other bits among others than alone."""
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        if result.check.startswith("batch ") and result.verdict is Status.SAME:
+            groups.setdefault((result.framework, result.dtype), []).append(result)
+    lines = []
+    for (framework, dtype), group in groups.items():
+        other = [result for result in group if result.why != SAME_BITS]
+        names = ", ".join(f"{result.case} {result.why}" for result in other[:NAMES])
+        more = f" and {len(other) - NAMES} more" if len(other) > NAMES else ""
+        said = f"; within noise, not bit for bit: {names}{more}" if other else ""
+        count = f"{len(group) - len(other)} of {len(group)} checks"
+        lines.append(f"{framework} in {dtype}, alone and in a batch of eight: {SAME_BITS} in {count}{said}")
     return lines
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from ..catalogue.cases import Case
 from ..catalogue.tasks import Plan, Task, WorkItem
 from ..errors import ParityError
+from ..verdict.batch import APART
 from ..verdict.expect import Expected
 from ..verdict.expect_all import Expectations, Key, expect_all, roundoffs
 from ..verdict.judge import RELATIVE, RELATIVE_LIMIT, Noise, check_structure, judge
@@ -22,9 +23,6 @@ from ..workers.outcome import Outcome
 from . import record_file as records
 from .record_file import Record
 from .run import draw, draw_all_training, plan_all
-
-# Two errors that know nothing of each other add as squares do.
-APART = float(np.sqrt(2))
 
 
 def plan(cases: Sequence[Case], image: np.ndarray, seed: int, checks: Sequence[str], dtypes: Sequence[str]) -> Record:

@@ -10,6 +10,7 @@ from ..catalogue.training import TrainingData
 from ..reference.arithmetic import UNIT_ROUNDOFF
 from ..workers.precision_probe import TF32_ROUNDOFF
 from .expect import Expected, adds_in_order, expect
+from .expect_batch import expect_batch
 from .expect_training import expect_training
 
 
@@ -62,16 +63,22 @@ def expect_case(
     executions: Sequence[str] = ("eager",),
 ) -> Expectations:
     """What one pass over the case is expected to give."""
-    passes = tuple(check for check in checks if check != "training")
-    return {
+    passes = tuple(check for check in checks if check in ("forward", "gradients"))
+    found = {
         Key(case.name, dtype, mode, check, in_order): expected
         for dtype in dtypes
         for in_order in {adds_in_order(case, dtype, execution) for execution in executions}
-        for mode in case.modes
+        for mode in (case.modes if passes else ())
         for check, expected in expect(
             case, drawn, dtype, passes, train=mode == "train", roundoff=roundoff[dtype], in_order=in_order
         ).items()
     }
+    if "batch" in checks and "eval" in case.modes:
+        for dtype in dtypes:
+            for in_order in {adds_in_order(case, dtype, execution) for execution in executions}:
+                key = Key(case.name, dtype, "eval", "batch", in_order)
+                found[key] = expect_batch(case, drawn, dtype, roundoff[dtype], in_order=in_order)
+    return found
 
 
 def expect_case_training(

@@ -8,6 +8,7 @@ import numpy as np
 from ..catalogue.tasks import Plan, Task, WorkItem
 from ..catalogue.unsupported import is_unsupported
 from ..workers.outcome import Outcome
+from .batch import judge_batch
 from .expect import Expected
 from .expect_all import Expectations, Key
 from .expect_training import TRAINING_LIMIT
@@ -78,5 +79,7 @@ def _judge_arrays(outcome: Outcome, item: WorkItem, task: Task, expected: Expect
     if task.check == "training" and task.dtype != "float64":
         baseline = torch.arrays(item, task) if torch and not torch.error(item, task) else None
         return judge_drift(computed, expected.arrays, task.dtype, expected.noise, baseline, skipped)
+    if task.check == "batch":
+        return judge_batch(computed, expected, task.dtype, RELATIVE_LIMIT)
     limit = TRAINING_LIMIT if task.check == "training" else RELATIVE_LIMIT
     return judge(computed, expected.arrays, task.dtype, expected.noise, limit, skipped)

@@ -24,7 +24,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """How far a group of arrays is off, in which unit, what the limit is, and the reason where it is no `same`."""
+    """How far a group of arrays is off, in which unit, and what the limit is; and why it is no `same`, or what more."""
 
     error: float
     limit: float

@@ -10,6 +10,7 @@ import re
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from .. import protocol
 from ..arrays import unmoved
+from ..catalogue import batch
 from ..errors import ParityError
 from ..frameworks.layout import convert
 from ..protocol import Done, Failed, Finished, Message, Ready, Refused, join, select
@@ -104,7 +106,10 @@ def run_task(framework: Any, weights: Any, item: dict[str, Any], task: dict[str,
     if task["check"] in ("training", "steps"):
         return run_training(framework, model, task, arrays)
     x = arrays["input"].astype(dtype)
-    if task["check"] == "forward":
+    if task["check"] == "batch":
+        call = partial(framework.forward, model, train=False, execution=task["execution"])
+        found = {"alone": call(batch.alone(x)), "among": call(batch.among(x))[[batch.PLACE]]}
+    elif task["check"] == "forward":
         read = weights.get_weights(model)
         output = framework.forward(model, x, train=train, execution=task["execution"])
         found = {"output": output, **weights.get_weights(model), **unmoved(given, "given"), **unmoved(read, "read")}
