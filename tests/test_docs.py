@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
 from test_rules import vit_weights
 
@@ -59,6 +60,13 @@ def folder(tmp_path):
         [sys.executable, "-m", "parity", "convert", "a.npz", "model.pdparams", "--from", "paddle", "--dialect", "none"],
         cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
+    weights = {key: torch.from_numpy(np.array(array)) for key, array in aspp.items()}
+    saved = {
+        "state_dict": {f"model.{key}": each for key, each in weights.items()},
+        "state_dict_ema": weights,
+        "epoch": 3,
+    }
+    torch.save(saved, tmp_path / "train.ckpt")
     # What docs/rules.md speaks of.
     (tmp_path / "vit.toml").write_text(re.search(r"^```toml\n(.*?)^```", RULES.read_text(), re.M | re.S)[1])
     save({**vit_weights(12), "cls_token": np.ones((1, 1, 12))}, tmp_path / "vit.pth")

@@ -13,18 +13,13 @@ from ..weights.files.limits import dtype_named
 from ..weights.files.transfer import Moved, plan, way_back
 from .diff import differences_of
 from .terminal import bytes_bar, releasing
+from .weights import Key, Layers, layers_told
 
 _FRAMEWORK = "|".join(FRAMEWORKS)
 
 Dialect = Annotated[
     str | None,
     typer.Option(help=f"The system whose names are there: {', '.join(dialects.names())}, or a FILE.toml of rules."),
-]
-Layers = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--layer", help="PATH=KIND, what names and shapes do not tell of a layer: 'emb=embedding'. Repeatable."
-    ),
 ]
 Prefix = Annotated[str | None, typer.Option(help="Take only the layers below this path, and without it.")]
 
@@ -36,11 +31,16 @@ def convert(
     to: Annotated[str | None, typer.Option("--to", help=f"{_FRAMEWORK}, where the suffix does not tell.")] = None,
     dialect: Dialect = None,
     prefix: Prefix = None,
+    key: Key = None,
     layer: Layers = None,
     dtype: Annotated[
         str | None, typer.Option(help="Write floating-point weights as this: float16, bfloat16, float32, float64.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the target: a file, or an Orbax checkpoint.")] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Make TARGET a directory of .safetensors of at most this size (2GB) each, with their index."),
+    ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read the target anew and compare it with the source.")
     ] = False,
@@ -49,20 +49,25 @@ def convert(
 
     Nothing is lost, and nothing that the file says is run.
 
-    Formats: .safetensors .npz .pt .pth .pdparams .msgpack, and Orbax directories (.orbax or no suffix). The names of
-    other systems are told from the keys and become this project's; --dialect with weights that have this project's
-    names writes the system's, below --prefix if that is given.
+    Formats: .safetensors .npz .pt .pth .pdparams .msgpack, and Orbax directories (.orbax or no suffix). Read besides,
+    told by their content: .bin, .ckpt, .pth.tar and files without a suffix, *.index.json with its shards, directories
+    of published models. What a training script put around the weights is taken off, said, and kept by --dialect none.
+
+    The names of other systems are told from the keys and become this project's; --dialect with weights that have this
+    project's names writes the system's, below --prefix if that is given.
 
     \b
     Examples:
       parity convert timm_cbam.pth cbam.msgpack
       parity convert deeplab.pdparams aspp.pth --prefix head.aspp
       parity convert cbam.msgpack cbam.pth --dialect authors_cbam
+      parity convert train.ckpt ema.pdparams --key state_dict_ema
+      parity convert pytorch_model.bin.index.json shards --shard 2GB
       parity convert big.npz half.safetensors --dtype bfloat16
       parity convert classifier.pth classifier.pdparams --layer emb=embedding
       parity convert vit.pth vit.msgpack --layer 'encoder.*.attn=attention h=12'
     """
-    check_target(target, force=force)
+    check_target(target, force=force, shard=shard)
     if source.resolve() in target.resolve().parents:
         raise ParityError(f"{target} cannot be written: it is inside {source}, which is read")
     wanted = None if dtype is None else dtype_named(dtype)
@@ -70,12 +75,13 @@ def convert(
         raise ParityError(f"--dtype must be of floating point, got {dtype}")
     if verify and wanted is not None:
         raise ParityError("--verify compares bits, which --dtype changes: give one of them")
-    opened = open_file(source, framework=from_, layers=layers_told(layer))
+    opened = open_file(source, framework=from_, layers=layers_told(layer), key=key)
     with about(source):
-        moved = plan(opened, target, to=to, dialect=dialect, prefix=prefix)
+        moved = plan(opened, target, to=to, dialect=dialect, prefix=prefix, shard=shard)
     with bytes_bar(f"{source.name} to {target.name}", sum(array.nbytes for array in moved.arrays.values())) as advance:
         advance = releasing(opened.release, advance)
-        write(target, outgoing(moved.arrays, wanted), moved.framework, moved.metadata, force=force, advance=advance)
+        arrays = outgoing(moved.arrays, wanted)
+        write(target, arrays, moved.framework, moved.metadata, force=force, advance=advance, shard=shard)
     typer.echo(f"{target}: {len(moved.arrays)} tensors, {opened.framework} to {moved.framework}, {moved.said}")
     if moved.skipped:
         more = f" and {len(moved.skipped) - 10} more" if len(moved.skipped) > 10 else ""
@@ -99,14 +105,3 @@ def _verify(opened: Opened, source: Path, target: Path, moved: Moved, dialect: s
     )
     if differences:
         raise typer.Exit(1)
-
-
-def layers_told(options: list[str] | None) -> dict[str, str]:
-    """The kinds of layers by path, from options PATH=KIND."""
-    told = {}
-    for option in options or ():
-        path, equals, kind = option.partition("=")
-        if not equals:
-            raise ParityError(f"--layer must be PATH=KIND, such as 'emb=embedding', got {option!a}")
-        told[path] = kind
-    return told

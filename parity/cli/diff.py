@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import ParityError
 from ..weights.files import FRAMEWORKS, Opened, about, open_file
 from ..weights.files.contents import slabs
 from .terminal import bytes_bar, releasing
+from .weights import Layers, layers_told
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ def diff(
     from_: Annotated[
         str | None, typer.Option("--from", help=f"{'|'.join(FRAMEWORKS)}, for files that do not tell.")
     ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(help="The branch that holds the weights; twice where the files differ, '' where one has none."),
+    ] = None,
+    layer: Layers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Compare two checkpoints bit for bit.
@@ -44,9 +51,10 @@ def diff(
     \b
     Examples:
       parity diff cbam.pth cbam.msgpack
+      parity diff train.ckpt train.ckpt --key model --key model_ema
       parity diff --json before.safetensors after.safetensors
     """
-    differences = compare(a, b, from_)
+    differences = compare(a, b, from_, keys_told(key), layers_told(layer))
     if as_json:
         typer.echo(
             json.dumps({"equal": not differences, "differences": [asdict(each) for each in differences]}, indent=2)
@@ -58,9 +66,25 @@ def diff(
     raise typer.Exit(1 if differences else 0)
 
 
-def compare(a: Path, b: Path, framework: str | None = None) -> list[Difference]:
+def keys_told(keys: list[str] | None) -> tuple[str | None, str | None]:
+    """The branch to take of each file: one for both, or one for each."""
+    if len(keys or ()) > 2:
+        raise ParityError(f"--key can be given once or twice, got {', '.join(keys or ())}")
+    first, *second = keys or [""]
+    return first or None, (second or [first])[0] or None
+
+
+def compare(
+    a: Path,
+    b: Path,
+    framework: str | None = None,
+    keys: tuple[str | None, str | None] = (None, None),
+    layers: Mapping[str, str] | None = None,
+) -> list[Difference]:
     """The tensors that are not equal bit for bit."""
-    one, other = (open_file(path, framework=framework) for path in (a, b))
+    one, other = (
+        open_file(path, framework=framework, layers=layers, key=key) for path, key in zip((a, b), keys, strict=True)
+    )
     left, right = _weights(a, one), _weights(b, other)
 
     def release() -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,11 +16,14 @@ from ..weights.files import FRAMEWORKS, MAX_MESSAGE, Checkpoint, open_file
 from ..weights.files.budget import without_collector
 from ..weights.files.contents import Advance, Outgoing, dtype_name
 from .terminal import bytes_bar, releasing
+from .weights import Key, Layers, layers_told
 
 
 def inspect(
     file: Annotated[Path, typer.Argument(help="The checkpoint.")],
     from_: Annotated[str | None, typer.Option("--from", help=f"{'|'.join(FRAMEWORKS)}, if the file is mute.")] = None,
+    key: Key = None,
+    layer: Layers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Show the names, shapes, dtypes and digests in a checkpoint.
@@ -33,23 +37,28 @@ def inspect(
     Examples:
       parity inspect cbam.pth
       parity inspect --json cbam.msgpack | jq .tensors
+      parity inspect train.ckpt --key state_dict_ema
     """
-    report = describe(file, from_)
+    report = describe(file, from_, key, layers_told(layer))
     if as_json:
         _print_json(report)
     else:
         _show(report)
 
 
-def describe(file: Path, framework: str | None = None) -> dict[str, Any]:
+def describe(
+    file: Path, framework: str | None = None, key: str | None = None, layers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """What `parity inspect --json` prints."""
-    opened = open_file(file, framework=framework)
+    opened = open_file(file, framework=framework, layers=layers, key=key)
     try:
         checkpoint, problem = opened.interpret(None), None
     except ParityError as error:
         # What fits no table is what one wants to look at: as the file has it.
-        given = Weights(opened.arrays)
-        checkpoint = Checkpoint(given, opened.framework, metadata=opened.metadata, skipped=opened.skipped)
+        given, taken = Weights(opened.arrays), opened.wrappers
+        checkpoint = Checkpoint(
+            given, opened.framework, metadata=opened.metadata, skipped=opened.skipped, wrappers=taken
+        )
         problem = shortened(printable(str(error)), MAX_MESSAGE)
     total = sum(array.nbytes for array in checkpoint.weights.values())
     with bytes_bar(file.name, total) as advance, without_collector():
@@ -61,6 +70,7 @@ def describe(file: Path, framework: str | None = None) -> dict[str, Any]:
         "dialect": checkpoint.dialect,
         "module": checkpoint.module,
         "problem": problem,
+        "wrappers": list(checkpoint.wrappers),
         "metadata": checkpoint.metadata,
         "skipped": list(checkpoint.skipped),
         "bytes": total,
@@ -96,6 +106,8 @@ def _show(report: dict[str, Any]) -> None:
     dialect = f"{report['dialect']} ({report['module']})" if report["dialect"] else "unknown, names kept"
     head = f"{report['file']}: {report['framework']}, dialect {dialect}, {report['bytes']} bytes of weights"
     typer.echo(printable(head))
+    if report["wrappers"]:
+        typer.echo(printable(f"taken out of {' and '.join(report['wrappers'])}"))
     if report["problem"]:
         typer.echo(f"as the file has them: {report['problem']}")
     # Columns by hand: rich takes a millisecond for each row of a table.

@@ -338,7 +338,7 @@ CONTENTS: dict[str, tuple[str, bytes]] = {
     **{f"msgpack: {name}": (".msgpack", data) for name, data in MESSAGES.items()},
     "pt: a zip bomb": (".pt", zeros(200 << 20, "x/data.pkl")),
     "pt: a zip bomb that claims to be small": (".pt", zeros(200 << 20, "x/data.pkl", claimed=200)),
-    "pt: no pickle": (".pt", GOOD_NPZ),
+    "pt: no pickle": (".pt", zeros(1 << 10, "x/version")),
     "no format": (".bin", b"hello, world"),
     "an empty file": (".npz", b""),
 }

@@ -213,6 +213,26 @@ HURTFUL: dict[str, tuple[str, Callable[[], bytes]]] = {
         ".pdparams",
         lambda: b"\x80\x04ccollections\nOrderedDict\nq\0](" + b"h\0)R" * 700_000 + b"e.",
     ),
+    "pickle: objects of a class of somebody's": (
+        ".pdparams",
+        lambda: b"\x80\x04cargparse\nNamespace\nq\0](" + b"h\0)\x81" * 500_000 + b"e.",
+    ),
+    "pickle: branches within branches": (
+        ".pdparams",
+        lambda: b"\x80\x04" + b"".join(b"}(" + text("model") for _ in range(100_000)) + b"}" + b"u" * 100_000 + b".",
+    ),
+    "pickle: keys of a hundred thousand kinds": (
+        ".pdparams",
+        lambda: b"\x80\x04}(" + b")N" * 300_000 + b"u.",
+    ),
+    "index: a hundred thousand tensors": (
+        ".json",
+        lambda: json.dumps({"weight_map": {f"layers.{i}.weight": "x.bin" for i in range(100_000)}}).encode(),
+    ),
+    "index: ten thousand files": (
+        ".json",
+        lambda: json.dumps({"weight_map": {f"layers.{i}.weight": f"{i}.bin" for i in range(10_000)}}).encode(),
+    ),
     "pickle: globals": (".pdparams", lambda: b"\x80\x04](" + b"cnumpy\ndtype\n" * 300_000 + b"e."),
     "pickle: dtypes": (
         ".pdparams",

@@ -20,7 +20,7 @@ from parity.cli.convert import convert
 from parity.cli.inspect import inspect
 
 ACTIONS: dict[str, Callable[[Path], object]] = {
-    "inspect": lambda path: inspect(path, None, False),
+    "inspect": lambda path: inspect(path, as_json=False),
     "load": lambda path: parity.load(path),
     "convert": lambda path: convert(path, path.with_name("converted.safetensors"), force=True),
 }

@@ -96,7 +96,7 @@ def test_diff(tmp_path: Path) -> None:
         (["convert", "a.npz", "x.npz", "--prefix", "head"], "a.npz: no key begins with 'head.'"),
         (["convert", "a.npz", "no/x.npz"], "there is no directory no"),
         (["convert", "a.npz"], "Missing argument"),
-        (["inspect", "/dev/null"], "/dev/null: must be a file or an Orbax directory"),
+        (["inspect", "/dev/null"], "/dev/null: must be a file or a directory of a checkpoint"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:

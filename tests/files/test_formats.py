@@ -1,6 +1,5 @@
 """Nothing is lost between formats and frameworks, and the frameworks' own functions read and write the same files."""
 
-import zipfile
 from pathlib import Path
 
 import jax
@@ -273,13 +272,12 @@ def test_formats_are_told_from_the_content(tmp_path: Path) -> None:
     weights = hard_weights(np.dtype(np.float32))
     for suffix, framework in KINDS:
         parity.save(weights, tmp_path / f"x{suffix}", framework=framework, force=True)
-        if suffix in (".safetensors", ".msgpack"):
+        if suffix != ".orbax":
             (tmp_path / f"x{suffix}").rename(tmp_path / "x.bin")
             assert_same(parity.load(tmp_path / "x.bin").weights, weights)
-    (tmp_path / "x.npz").rename(tmp_path / "y.zip")
+    (tmp_path / "y.zip").write_bytes(b"hello, world")
     with pytest.raises(parity.ParityError, match="is of no format known"):
         parity.load(tmp_path / "y.zip")
-    assert not zipfile.is_zipfile(tmp_path / "x.pdparams")
     with pytest.raises(parity.ParityError, match="must end in one of"):
         parity.save(weights, tmp_path / "x.h5")
     with pytest.raises(parity.ParityError, match="holds torch weights"):

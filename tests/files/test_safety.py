@@ -14,10 +14,10 @@ HERE = Path(__file__).parent
 
 # Where two checks stand behind each other, the message tells that the first one works.
 MESSAGES = {
-    "os.system": "the pickle names 'posix' 'system', which no weights need",
-    "eval in protocol 4": "the pickle names 'builtins' 'eval', which no weights need",
+    "os.system": "the pickle calls 'posix' 'system', which no weights need",
+    "eval in protocol 4": "the pickle calls 'builtins' 'eval', which no weights need",
     "a key twice": "twice",
-    "pdparams: NEWOBJ": "opcode NEWOBJ",
+    "pdparams: NEWOBJ": "holds no weights|must hold a dictionary",
     "pdparams: ndarray called": "calls what is not to be called",
     "npz: objects": r"holds '\|O', not numbers",
     "npz: a member in a thousand places": "overlaps another member",

@@ -43,6 +43,7 @@ READ: dict[str, Callable[[], torch.Tensor]] = {
     "a buffer that wants gradients": lambda: BASE.clone().requires_grad_(),
     "truth values": lambda: BASE > 3,
     "float8": lambda: BASE.to(torch.float8_e4m3fn),
+    "float8 of two bits": lambda: BASE.to(torch.float8_e5m2),
     "uint16": lambda: torch.arange(5).to(torch.uint16),
     "uint16 with an offset": lambda: torch.arange(5).to(torch.uint16)[2:],
 }

@@ -36,6 +36,11 @@ class Dialect:
     layers: Mapping[str, Layer] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
 
+    def has_paths(self, heads: tuple[str, ...]) -> bool:
+        """Whether names on either side of its rules begin with one of these."""
+        rules = (rule for rules in self.modules.values() for rule in rules)
+        return any(side.startswith(heads) for rule in rules for side in (*rule.theirs, *rule.ours))
+
 
 @dataclass(frozen=True)
 class Match:

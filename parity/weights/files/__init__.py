@@ -13,7 +13,7 @@ from ...frameworks.layers import Layer, Weights
 from ...frameworks.telling import ask, parse_layer
 from .. import dialects
 from ..dialects import networks
-from . import atomic, limits, native, targets
+from . import atomic, limits, native, shards, targets, wrappers
 from .budget import without_collector
 from .contents import Advance, Arrays, Contents, Texts, outgoing
 from .formats import FORMATS, FRAMEWORKS, Format, of_source, of_target
@@ -23,6 +23,9 @@ __all__ = ["FORMATS", "FRAMEWORKS", "Checkpoint", "Format", "load", "read", "sav
 
 
 MAX_MESSAGE = 280  # characters, so that the line has no more than 300 with what the command line puts before it
+# What a file's metadata says where names only look as if a wrapper had put a word before them.
+NAMES, KEPT = "names", "as they are"
+_LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Checkpoint:
         module: the module that the system has under these names.
         metadata: the file's own, and PyTorch's batch counters under "num_batches_tracked".
         skipped: names of what the file holds besides: an epoch, layers outside the prefix.
+        wrappers: what the weights lay in: the branches of the file, and words before or in every name, with a dot.
     """
 
     weights: Weights
@@ -45,11 +49,16 @@ class Checkpoint:
     module: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    wrappers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A file whose framework is told: its arrays as it has them, views that are read when they are used."""
+    """A file whose framework is told: its arrays as it has them, views that are read when they are used.
+
+    Attributes:
+        keep: whether its names are those that were given to `save`, with no wrapper's words in them.
+    """
 
     arrays: dict[str, np.ndarray]
     framework: str
@@ -57,6 +66,34 @@ class Opened:
     skipped: tuple[str, ...]
     release: Callable[[], None]
     layers: dict[str, Layer] = field(default_factory=dict)
+    wrappers: tuple[str, ...] = ()
+    keep: bool = False
+
+    def unwrapped(self, dialect: str | None) -> "Opened":
+        """The arrays without what wrappers put into their names, such as DataParallel's `module`.
+
+        Names stay as they are for the dialect "none", and where the rules of `dialect` have the wrapper's word too.
+        """
+        if self.keep or dialect == dialects.AS_IS:
+            return self
+        split = {key: native.split_collection(key, self.framework) for key in self.arrays}
+        names, words = wrappers.strip([path for _, path in split.values()])
+        heads = tuple(f"{word}." for word in words)
+        if not words or (dialect is not None and is_system(dialect) and dialects.find(dialect).has_paths(heads)):
+            return self
+        arrays = {head + names[path]: self.arrays[key] for key, (head, path) in split.items() if path in names}
+        if len(arrays) < len(names):
+            return self  # two names would become one
+        left = [key for key, (_, path) in split.items() if path not in names]
+        before = "".join(heads)
+        return replace(
+            self,
+            arrays=arrays,
+            skipped=(*self.skipped, *left),
+            layers={path.removeprefix(before): layer for path, layer in self.layers.items()},
+            wrappers=(*self.wrappers, *heads),
+            keep=True,
+        )
 
     def below(self, prefix: str | None) -> "Opened":
         """The arrays below the path `prefix`, without it; the names of the others are skipped."""
@@ -65,6 +102,8 @@ class Opened:
         head = prefix.removesuffix(".") + "."
         split = {key: native.split_collection(key, self.framework) for key in self.arrays}
         inside = [key for key, (_, path) in split.items() if path.startswith(head)]
+        if not inside and (unwrapped := self.unwrapped(None)) is not self:
+            return unwrapped.below(prefix)
         if not inside:
             begin = dict.fromkeys(path.partition(".")[0] for _, path in split.values())
             raise ParityError(f"no key begins with {head!a}; they begin with {', '.join(list(begin)[:20])}")
@@ -81,7 +120,8 @@ class Opened:
             to: the framework that they are meant for; a layer that may be two kinds is an error where that matters.
         """
         with without_collector():
-            return self._interpret(dialect, to)
+            opened = self.unwrapped(dialect)
+            return replace(opened._interpret(dialect, to), wrappers=opened.wrappers)
 
     def _interpret(self, dialect: str | None, to: str) -> Checkpoint:
         layers = {**(dialects.find(dialect).layers if dialect and is_system(dialect) else {}), **self.layers}
@@ -115,21 +155,24 @@ def load(
     dialect: str | None = None,
     prefix: str | None = None,
     layers: Mapping[str, str | Layer] | None = None,
+    key: str | None = None,
 ) -> Checkpoint:
     """Read a checkpoint of any format; nothing that the file says is executed.
 
     Args:
-        path: a .safetensors, .npz, .pt, .pth, .pdparams or .msgpack file, or an Orbax directory.
+        path: a .safetensors, .npz, .pt, .pth, .pdparams or .msgpack file or one of another name with such content, the
+            *.index.json of a checkpoint in several files, an Orbax directory, or the directory of a published model.
         framework: whose names and axes it has, where the file does not tell.
         dialect: the name of a system of `parity.dialects`, a file of rules, or "none" to keep the names as they are;
             left out, it is told from the keys.
         prefix: take only the layers below this path, and without it.
         layers: what names and shapes do not tell of its layers, such as {"emb": "embedding"}; see `convert`.
+        key: the branch that holds the weights, such as "state_dict_ema"; left out, the likeliest.
 
     Raises:
         ParityError: for everything that is not a good file of weights, in one line that says what is wrong.
     """
-    opened = open_file(Path(path), framework=framework, layers=layers)
+    opened = open_file(Path(path), framework=framework, layers=layers, key=key)
     with about(path):
         checkpoint = opened.below(prefix).interpret(dialect)
     release = opened.release
@@ -150,6 +193,7 @@ def save(
     framework: str | None = None,
     metadata: Mapping[str, str] | None = None,
     force: bool = False,
+    shard: str | None = None,
 ) -> None:
     """Write canonical weights as `framework` names and orders them, in the format that the suffix says.
 
@@ -160,23 +204,25 @@ def save(
         framework: "torch", "paddle", "flax" or "linen"; left out, the format's own, torch where it has several.
         metadata: text by text, kept in the file where the framework's loader does not see it.
         force: replace what is there.
+        shard: the most that a file may have, such as "2GB"; `path` is then a directory of .safetensors files and index.
 
     Raises:
         ParityError: where the target exists, the format cannot hold the framework's names or a dtype, or the system
             refuses.
     """
     target = Path(path)
-    framework = target_framework(target, framework)
+    framework = target_framework(target, framework, shard)
     given = Weights({key: np.asarray(array) for key, array in weights.items()}, getattr(weights, "layers", {}))
     arrays, rest = native.from_canonical(given, framework, metadata or {})
-    write(target, outgoing(arrays), framework, rest, force=force)
+    write(target, outgoing(arrays), framework, rest, force=force, shard=shard)
 
 
-def read(path: Path) -> Contents:
-    """A file as it is; only ParityError leaves this function, whatever the file holds."""
+def read(path: Path, key: str | None = None) -> Contents:
+    """A file as it is, or what it has under a key; only ParityError leaves this function, whatever the file holds."""
     with about(path), without_collector():
         try:
-            return of_source(path).module.read(path)
+            found, format_ = of_source(path)
+            return format_.module.read(found, key=key)
         except ParityError:
             raise
         except Exception as error:
@@ -192,11 +238,20 @@ def write(
     *,
     force: bool = False,
     advance: Advance = lambda _: None,
+    shard: str | None = None,
 ) -> None:
     """Write native arrays, whole or not at all."""
-    target = of_target(path)
-    limits.check_count(len(arrays))
     limits.check_metadata(metadata)
+    paths = [native.split_collection(key, framework)[1] for key in arrays]
+    if wrappers.strip(paths)[1]:
+        # Who reads them must not take a part of these names for a wrapper's.
+        metadata = {**metadata, NAMES: KEPT}
+    target = of_target(path, shard)
+    if shard is not None:
+        with atomic.write_directory(path, force=force, check_own=shards.check_own) as directory:
+            shards.write(directory, arrays, metadata, framework, shards.parse_size(shard), advance)
+        return
+    limits.check_count(len(arrays))
     if target.directory:
         with atomic.write_directory(path, force=force, check_own=check_checkpoint) as directory:
             target.module.write(directory, arrays, metadata)
@@ -205,21 +260,36 @@ def write(
             target.module.write(file, arrays, metadata, framework, advance)
 
 
-def check_target(path: Path, *, force: bool) -> None:
+def check_target(path: Path, *, force: bool, shard: str | None = None) -> None:
     """Raise ParityError where no checkpoint could be written at `path`, before any work is done for it."""
-    targets.find(path, force=force, check_own=check_checkpoint if of_target(path).directory else None)
+    target = of_target(path, shard)
+    if shard is not None:
+        shards.parse_size(shard)
+    check_own = shards.check_own if shard is not None else check_checkpoint if target.directory else None
+    targets.find(path, force=force, check_own=check_own)
 
 
-def open_file(path: Path, *, framework: str | None = None, layers: Mapping[str, str | Layer] | None = None) -> Opened:
+def open_file(
+    path: Path,
+    *,
+    framework: str | None = None,
+    layers: Mapping[str, str | Layer] | None = None,
+    key: str | None = None,
+) -> Opened:
     """The arrays of a file, whose they are, and what is told of the layers, here and in the file's metadata."""
-    contents = read(path)
+    contents = read(path, key)
     given = {name: parse_layer(layer) for name, layer in (layers or {}).items()}
     with about(path):
         if not contents.arrays:
-            raise ParityError("holds no weights")
+            listed = ", ".join(contents.skipped[:_LISTED])
+            more = f" and {len(contents.skipped) - _LISTED} more" if len(contents.skipped) > _LISTED else ""
+            raise ParityError(f"holds no weights{f', only {listed}{more}' if listed else ''}")
         told = native.tell_framework(contents.arrays, contents.framework, framework)
         found = {**native.parse_layers(contents.metadata), **given}
-    return Opened(contents.arrays, told, contents.metadata, contents.skipped, contents.release, found)
+    metadata = {text: value for text, value in contents.metadata.items() if text != NAMES or value != KEPT}
+    keep = len(metadata) < len(contents.metadata)
+    opened = Opened(contents.arrays, told, metadata, contents.skipped, contents.release, found)
+    return replace(opened, wrappers=contents.taken, keep=keep)
 
 
 @contextmanager
@@ -232,13 +302,13 @@ def about(path: str | PathLike[str]) -> Iterator[None]:
         raise ParityError(shortened(printable(f"{where}: {error}"), MAX_MESSAGE)) from error
 
 
-def target_framework(path: Path, framework: str | None) -> str:
+def target_framework(path: Path, framework: str | None, shard: str | None = None) -> str:
     """The framework whose names a file to be written gets: `framework`, or the format's own."""
-    target = of_target(path)
+    target = of_target(path, shard)
     if framework is None:
         return target.frameworks[0]
     if framework not in FRAMEWORKS:
         raise ParityError(f"framework must be one of {', '.join(FRAMEWORKS)}, got {framework!a}")
     if framework not in target.frameworks:
-        raise ParityError(f"a {path.suffix or 'Orbax'} file holds {' or '.join(target.frameworks)} weights: {path}")
+        raise ParityError(f"a {target.suffixes[0]} file holds {' or '.join(target.frameworks)} weights: {path}")
     return framework

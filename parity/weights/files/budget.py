@@ -36,6 +36,13 @@ class Budget:
         self.late = False
         self.end = time.thread_time() + SECONDS + SECONDS_PER_MIB * stored / (1 << 20)
 
+    def grow(self, stored: int) -> None:
+        """Allow what further files of so many bytes, which belong to this one, may cost."""
+        self.stored += stored
+        self.memory += MEMORY_PER_BYTE * stored
+        self.steps += int(STEPS_PER_BYTE * stored)
+        self.end += SECONDS_PER_MIB * stored / (1 << 20)
+
     def take(self, count: int) -> None:
         """Pay for `count` bytes of memory."""
         self.memory -= count

@@ -28,19 +28,21 @@ class Writable(Protocol):
 class Contents:
     """A file as it is: its arrays by native name, its metadata, the hint it gives about its framework.
 
-    The arrays may be views of the mapped file, read when they are used. `skipped` names what it holds besides weights.
+    The arrays may be views of the mapped files, read when they are used. `skipped` names what it holds besides
+    weights, `taken` the branches that they lay in.
     """
 
     arrays: dict[str, np.ndarray]
     metadata: dict[str, str] = field(default_factory=dict)
     framework: str | None = None
     skipped: tuple[str, ...] = ()
-    mapped: mmap.mmap | None = None
+    mapped: tuple[mmap.mmap, ...] = ()
+    taken: tuple[str, ...] = ()
 
     def release(self) -> None:
         """Let go of the memory that looking at the views took; the next look reads the file again."""
-        if self.mapped is not None:
-            self.mapped.madvise(mmap.MADV_DONTNEED)
+        for each in self.mapped:
+            each.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from . import limits
 from .budget import Budget
 from .contents import Advance, Arrays, Contents, Outgoing, Texts, dtype_name
 from .tree import flatten, nest
+from .wrappers import train_state
 
 _METADATA = "__metadata__"
 _NDARRAY = 1
@@ -26,19 +27,19 @@ _CHUNKED = "__msgpack_chunked_array__"
 _CHUNK = 1 << 30  # bytes, as in flax.serialization
 
 
-def read(path: Path) -> Contents:
-    """The file's arrays, each held once.
+def read(path: Path, *, key: str | None = None, budget: Budget | None = None) -> Contents:
+    """The file's arrays, each held once; see `pt.read` for the arguments.
 
     Raises:
         ParityError: for bytes that are no such tree, one nested deeper than 64, and arrays whose bytes are not those of
             their shape.
     """
     mapped = limits.open_mapped(path)
-    budget = Budget(len(mapped))
+    budget = budget or Budget(len(mapped))
     tree = _Reader(memoryview(mapped), budget).read()
     metadata = _metadata(tree.pop(_METADATA, {}), budget)
-    arrays, skipped = flatten(tree, budget)
-    return Contents(arrays, metadata, "flax", skipped, mapped)
+    found = train_state(*flatten(tree, budget), key)
+    return Contents(found.arrays, metadata, "flax", found.skipped, (mapped,), found.taken)
 
 
 def write(file: IO[bytes], arrays: Arrays, metadata: Texts, framework: str, advance: Advance) -> None:

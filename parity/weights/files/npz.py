@@ -17,6 +17,7 @@ from . import archive, limits
 from .budget import Budget
 from .contents import Advance, Arrays, Contents, Outgoing, Texts
 from .labels import label, unlabel
+from .wrappers import below, train_state
 
 _SUFFIX = ".npy"
 _MAGIC = b"\x93NUMPY"
@@ -27,6 +28,14 @@ _MAX_DESCRIPTION = 10_000
 _NUMBERS = {dtype.str[1:]: dtype for dtype in limits.DTYPES.values() if dtype.isbuiltin == 1} | {
     "V2": np.dtype(ml_dtypes.bfloat16)
 }
+# Keras' axes are Flax's, and so is what these layers compute.
+_KERAS = {
+    "gamma": "scale",
+    "beta": "bias",
+    "moving_mean": "mean",
+    "moving_variance": "var",
+    "embeddings": "embedding",
+}
 # NumPy evaluates this text as Python; here it is what NumPy writes, in any order, and nothing else.
 _FIELD = re.compile(
     r"\s*(?:'descr': *'(?P<descr>[^']{1,40})'|'fortran_order': *(?P<fortran>True|False)"
@@ -34,14 +43,14 @@ _FIELD = re.compile(
 )
 
 
-def read(path: Path) -> Contents:
-    """The archive's arrays, views of the file where they are not compressed.
+def read(path: Path, *, key: str | None = None, budget: Budget | None = None) -> Contents:
+    """The archive's arrays, views of the file where they are not compressed; see `pt.read` for the arguments.
 
     Raises:
         ParityError: for what `archive.members` refuses, arrays of objects, a shape that is not the data's, and damage.
     """
     mapped = limits.open_mapped(path)
-    budget = Budget(len(mapped))
+    budget = budget or Budget(len(mapped))
     members, comment = archive.members(mapped, budget)
     budget.tensors(len(members))
     metadata, framework = unlabel(_metadata(comment))
@@ -52,7 +61,10 @@ def read(path: Path) -> Contents:
         data = member.read(mapped, budget)
         member.check(data)
         arrays[limits.check_name(name.removesuffix(_SUFFIX))] = _array(name, data, budget)
-    return Contents(arrays, metadata, framework, mapped=mapped)
+    # What this package writes has its label.
+    is_ours = framework is not None
+    found = below(arrays, (), key) if is_ours else train_state(_dotted(arrays), (), key)
+    return Contents(found.arrays, metadata, framework, found.skipped, (mapped,), found.taken)
 
 
 def write(file: IO[bytes], arrays: Arrays, metadata: Texts, framework: str, advance: Advance) -> None:
@@ -67,6 +79,21 @@ def write(file: IO[bytes], arrays: Arrays, metadata: Texts, framework: str, adva
             with archive.add(target, limits.check_name(name) + _SUFFIX, len(header) + array.nbytes) as member:
                 member.write(header)
                 array.write(member, advance)
+
+
+def _dotted(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Names with slashes, as TensorFlow, Keras and JAX programs write them, with dots; Keras' leaves as Flax's."""
+    if not any("/" in name for name in arrays):
+        return arrays
+    is_keras = any(name.endswith(":0") or name.rpartition("/")[2] in ("gamma", "moving_mean") for name in arrays)
+    dotted: dict[str, np.ndarray] = {}
+    for name, array in arrays.items():
+        *path, leaf = name.removesuffix(":0").split("/")
+        new = ".".join((*path, _KERAS.get(leaf, leaf) if is_keras else leaf))
+        if new in dotted:
+            raise ParityError(f"{name} and another name both become {new}")
+        dotted[new] = array
+    return dotted
 
 
 def _metadata(comment: bytes) -> dict[str, str]:

@@ -22,6 +22,7 @@ from . import limits
 from .budget import SECONDS, SECONDS_PER_MIB, Budget
 from .contents import Contents, Outgoing
 from .tree import nest
+from .wrappers import train_state
 
 _CHECKPOINT = "_CHECKPOINT_METADATA"
 _VALUE = ".value"  # what Orbax puts behind the name of an nnx.Variable
@@ -39,15 +40,15 @@ _GREEDY = "would take far more {what} than its {stored} bytes explain"
 Described = tuple[tuple[int, ...], np.dtype, Any]  # an array's shape, dtype and chunk
 
 
-def read(path: Path) -> Contents:
-    """The checkpoint's arrays.
+def read(path: Path, *, key: str | None = None, budget: Budget | None = None) -> Contents:
+    """The checkpoint's arrays; see `pt.read` for the arguments.
 
     Raises:
         ParityError: for links, pipes and devices in the directory, one that holds no arrays, names that are no
             attribute paths, and arrays far larger than their files.
     """
     with _opened(path) as directory:
-        return _read(directory)
+        return _read(directory, key, budget)
 
 
 @contextmanager
@@ -61,11 +62,11 @@ def _opened(path: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _read(path: Path) -> Contents:
+def _read(path: Path, key: str | None, given: Budget | None) -> Contents:
     stored = _check_tree(path)
     if not (path / "manifest.ocdbt").is_file():
         raise ParityError("no Orbax checkpoint: it has no manifest.ocdbt")
-    budget = Budget(stored)
+    budget = given or Budget(stored)
     metadata = _metadata(path / _CHECKPOINT, budget)
     with _child(path, budget) as child:
         described = _described(child.answer()["arrays"])
@@ -74,7 +75,8 @@ def _read(path: Path) -> Contents:
         arrays = {name: child.array(shape, dtype) for name, (shape, dtype, _) in described.items()}
     if arrays and all(name.endswith(_VALUE) for name in arrays):
         arrays = {name.removesuffix(_VALUE): array for name, array in arrays.items()}
-    return Contents(arrays, metadata, "flax")
+    found = train_state(arrays, (), key)
+    return Contents(found.arrays, metadata, "flax", found.skipped, taken=found.taken)
 
 
 def _described(arrays: dict[str, Any]) -> dict[str, Described]:

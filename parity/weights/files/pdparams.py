@@ -14,7 +14,8 @@ from ...errors import ParityError
 from . import limits, pickling
 from .budget import Budget
 from .contents import Advance, Arrays, Contents, Outgoing, Texts
-from .unpickle import NUMPY, Array, Window, unpickle
+from .pickled import NUMPY, Array
+from .unpickle import Window, unpickle
 from .wrappers import unwrap
 
 _NAMES = "StructuredToParameterName@@"
@@ -23,17 +24,20 @@ _CODES = {"float64": "f8", "float32": "f4", "float16": "f2", "bfloat16": "u2"} |
 }
 
 
-def read(path: Path) -> Contents:
-    """The file's arrays as views of it; see `unpickle` for what is refused."""
+def read(path: Path, *, key: str | None = None, budget: Budget | None = None) -> Contents:
+    """The file's arrays as views of it; see `unpickle` for what is refused, and `pt.read` for the arguments."""
     mapped = limits.open_mapped(path)
-    budget = Budget(len(mapped))
+    budget = budget or Budget(len(mapped))
     window = Window(mapped, budget)
     tree = unpickle(window, NUMPY)
     metadata = limits.check_metadata(unpickle(window, {})) if window.position < len(mapped) else {}
+    # Other programs pickle dictionaries of arrays too, which then tell by their names whose they are.
+    is_paddle = path.suffix == ".pdparams" or (isinstance(tree, dict) and _NAMES in tree)
     if isinstance(tree, dict):
         tree.pop(_NAMES, None)
-    arrays, skipped = unwrap(tree, budget, _is_array, _filled)
-    return Contents(arrays, metadata, "paddle", skipped, mapped)
+    found = unwrap(tree, budget, _is_array, _filled, key=key, path=path)
+    framework = "paddle" if is_paddle else None
+    return Contents(found.arrays, metadata, framework, found.skipped, (mapped,), found.taken)
 
 
 def write(file: IO[bytes], arrays: Arrays, metadata: Texts, framework: str, advance: Advance) -> None:

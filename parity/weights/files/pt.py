@@ -5,7 +5,7 @@ is an attribute of the dictionary, beside torch's own `_metadata`.
 """
 
 import mmap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,11 @@ from zipfile import ZipFile
 import numpy as np
 
 from ...errors import ParityError
-from . import archive, limits, pickling
+from . import archive, limits, others, pickling
 from .budget import Budget
 from .contents import Advance, Arrays, Contents, Outgoing, Texts
-from .unpickle import NUMPY, Array, Calls, Name, Ordered, Refused, Window, unpickle
+from .pickled import NUMPY, Array, Calls, Name, Ordered, Refused, objects
+from .unpickle import Window, unpickle
 from .wrappers import unwrap
 
 _METADATA = "_parity_metadata"
@@ -64,20 +65,27 @@ class _Tensor:
     negative: bool
 
 
-def read(path: Path) -> Contents:
+def read(path: Path, *, key: str | None = None, budget: Budget | None = None) -> Contents:
     """The file's tensors as views of it.
+
+    Args:
+        path: The file.
+        key: The name of the branch that holds the weights; see `wrappers.unwrap`.
+        budget: What reading may cost, where more than this file pays it.
 
     Raises:
         ParityError: for what `unpickle` and `archive.members` refuse, and for a tensor that is not within its storage.
     """
     mapped = limits.open_mapped(path)
-    budget = Budget(len(mapped))
+    budget = budget or Budget(len(mapped))
     tree, storages = (_read_zip if mapped[:2] == b"PK" else _read_legacy)(mapped, budget)
-    arrays, skipped = unwrap(tree, budget, _is_tensor, partial(_filled, storages, budget))
+    fill = partial(_filled, storages, budget)
+    found = unwrap(tree, budget, _is_tensor, fill, key=key, path=path)
     attributes = dict(tree.attributes) if isinstance(tree, Ordered) else {}
     metadata = limits.check_metadata(attributes.pop(_METADATA, {}))
     attributes.pop(_VERSIONS, None)
-    return Contents(arrays, metadata, "torch", (*skipped, *map(limits.check_name, attributes)), mapped)
+    skipped = (*found.skipped, *map(limits.check_name, attributes))
+    return Contents(found.arrays, metadata, "torch", skipped, (mapped,), found.taken)
 
 
 def write(file: IO[bytes], arrays: Arrays, metadata: Texts, framework: str, advance: Advance) -> None:
@@ -96,6 +104,8 @@ def write(file: IO[bytes], arrays: Arrays, metadata: Texts, framework: str, adva
 
 def _read_zip(mapped: mmap.mmap, budget: Budget) -> tuple[Any, dict[str, memoryview]]:
     members, _ = archive.members(mapped, budget)
+    if (named := others.explain_archive(members)) is not None:
+        raise ParityError(named)
     pickles = [name for name in members if name.rpartition("/")[2] == "data.pkl"]
     if len(pickles) != 1:
         raise ParityError(f"a .pt must hold one data.pkl, got {len(pickles)}")
@@ -134,13 +144,16 @@ def _read_legacy(mapped: mmap.mmap, budget: Budget) -> tuple[Any, dict[str, memo
     return tree, storages
 
 
-def _declare(declared: dict[str, _Storage], identity: Any) -> _Storage:
-    storage = _persistent(identity[:5] if isinstance(identity, tuple) and identity[5:] == (None,) else identity)
-    declared[storage.key] = storage
-    return storage
+def _declare(declared: dict[str, _Storage], identity: Any) -> Any:
+    found = _persistent(identity[:5] if isinstance(identity, tuple) and identity[5:] == (None,) else identity)
+    if isinstance(found, _Storage):
+        declared[found.key] = found
+    return found
 
 
-def _persistent(identity: Any) -> _Storage:
+def _persistent(identity: Any) -> Any:
+    if isinstance(identity, tuple) and identity[:1] == ("module",) and len(identity) > 1:
+        return identity[1]  # a class, which torch kept the source of before 1.6
     if not (isinstance(identity, tuple) and len(identity) == 5 and identity[0] == "storage"):
         raise ParityError("a reference to data outside the pickle must be to a storage")
     _, kind, key, _, size = identity
@@ -198,6 +211,15 @@ def _rebuild_parameter(tensor: Any, grad: Any, hooks: Any, state: Any = None) ->
     return tensor
 
 
+def _rebuild_from_type(function: Any, kind: Any, args: Any, state: Any) -> _Tensor:
+    """What `torch._tensor._rebuild_from_type_v2` makes: a tensor with attributes, which are no weights."""
+    if not isinstance(kind, Name) or kind not in (Name("torch", "Tensor"), Name("torch.nn.parameter", "Parameter")):
+        raise ParityError("a subclass of torch.Tensor, which is not read here; save tensor.as_subclass(torch.Tensor)")
+    if not isinstance(function, Name) or function not in _TENSORS or not isinstance(args, tuple):
+        raise ParityError("a tensor with attributes must be one of the usual kinds")
+    return _TENSORS[function](*args)
+
+
 def _rebuild_from_numpy(array: Any, dtype: Any, device: Any, grad: Any) -> Array:
     """What `_rebuild_device_tensor_from_numpy` makes: a tensor of a device for which torch saves an array."""
     if not (isinstance(array, Array) and isinstance(dtype, Name) and dtype in _DTYPES and isinstance(device, str)):
@@ -217,13 +239,20 @@ def _refused(what: str, cure: str, module: str, *names: str) -> Calls:
     return dict.fromkeys((Name(module, name) for name in names), Refused(f"{what}, which is not read here; {cure}"))
 
 
-_CALLS: Calls = {
-    **NUMPY,
-    **dict.fromkeys((*_KINDS, *_DTYPES)),
+_TENSORS: dict[Name, Callable[..., _Tensor]] = {
     Name("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     Name("torch._utils", "_rebuild_tensor_v3"): _rebuild_of_dtype,
     Name("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
     Name("torch._utils", "_rebuild_parameter_with_state"): _rebuild_parameter,
+}
+_CALLS: Calls = {
+    **NUMPY,
+    **dict.fromkeys((*_KINDS, *_DTYPES)),
+    **_TENSORS,
+    **objects("torch", "device"),
+    **objects("torch.serialization", "_get_layout"),
+    Name("torch", "Size"): NUMPY[Name("builtins", "tuple")],
+    Name("torch._tensor", "_rebuild_from_type_v2"): _rebuild_from_type,
     Name("torch._utils", "_rebuild_device_tensor_from_numpy"): _rebuild_from_numpy,
     **_refused("a sparse tensor", "save tensor.to_dense()", "torch._utils", "_rebuild_sparse_tensor"),
     **_refused("a nested tensor", "save its tensors one by one", "torch._utils", "_rebuild_nested_tensor"),
@@ -272,8 +301,8 @@ def _filled(storages: Mapping[str, memoryview], budget: Budget, value: Any) -> A
     if 0 in value.shape:
         return np.zeros(value.shape, dtype)
     strides = [stride * dtype.itemsize for stride in value.strides]
-    flat = np.frombuffer(data, dtype, offset=value.offset * dtype.itemsize)
-    view = np.lib.stride_tricks.as_strided(flat, value.shape, strides, writeable=False)
+    view = np.ndarray(value.shape, dtype, data, value.offset * dtype.itemsize, strides)
+    view.flags.writeable = False
     if not value.negative:
         return view
     if dtype == np.bool_:

@@ -12,6 +12,7 @@ from . import limits
 from .budget import Budget
 from .contents import Advance, Arrays, Contents, Texts, dtype_name
 from .labels import label, unlabel
+from .wrappers import below
 
 _CODES = {
     "F64": "float64",
@@ -35,15 +36,15 @@ _DTYPES = {code: limits.DTYPES[name] for code, name in _CODES.items()}
 _FIELDS = {"dtype", "shape", "data_offsets"}
 
 
-def read(path: Path) -> Contents:
-    """The file's arrays as views of it.
+def read(path: Path, *, key: str | None = None, budget: Budget | None = None) -> Contents:
+    """The file's arrays as views of it; see `pt.read` for the arguments.
 
     Raises:
         ParityError: for a header that is too long, is no JSON, names a key twice or a tensor badly, and for tensors
             that overlap, leave gaps, or do not end where the file ends.
     """
     mapped = limits.open_mapped(path)
-    budget = Budget(len(mapped))
+    budget = budget or Budget(len(mapped))
     header, start = _header(mapped, budget)
     metadata, framework = unlabel(limits.check_metadata(header.pop("__metadata__", {})))
     limits.check_count(len(header))
@@ -62,8 +63,8 @@ def read(path: Path) -> Contents:
         else np.zeros(shape, dtype)
         for name, begin, end, shape, dtype in entries
     }
-    arrays = {name: views[name] for name in header}
-    return Contents(arrays, metadata, framework, mapped=mapped)
+    found = below({name: views[name] for name in header}, (), key)
+    return Contents(found.arrays, metadata, framework, found.skipped, (mapped,), found.taken)
 
 
 def write(file: IO[bytes], arrays: Arrays, metadata: Texts, framework: str, advance: Advance) -> None:

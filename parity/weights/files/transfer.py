@@ -38,8 +38,9 @@ def way_back(
     """
     if moved.outward:
         assert dialect is not None
+        opened = opened.unwrapped(dialect)
         return opened.interpret(dialects.AS_IS).weights, written.below(prefix).interpret(dialect).weights
-    opened = opened.below(prefix)
+    opened = opened.below(prefix).unwrapped(dialect)
     if dialect is not None and is_system(dialect) and (system := dialects.find(dialect)).to != "torch":
         weights, _ = native.to_canonical(opened.arrays, opened.framework, {}, {**system.layers, **opened.layers})
         there, _ = _canonical(written, system)
@@ -48,8 +49,16 @@ def way_back(
     return given, written.interpret(dialects.AS_IS, moved.framework).weights
 
 
-def plan(opened: Opened, target: Path, *, to: str | None, dialect: str | None, prefix: str | None) -> Moved:
-    """What `opened` becomes as the file `target`.
+def plan(
+    opened: Opened,
+    target: Path,
+    *,
+    to: str | None,
+    dialect: str | None,
+    prefix: str | None,
+    shard: str | None = None,
+) -> Moved:
+    """What `opened` becomes as the file `target`, or as the files of at most `shard` in that directory.
 
     A dialect that the file speaks is translated into our names; a file that has our names is translated into the
     dialect that is named. Where neither names nor framework change, arrays of layers that no table knows pass too.
@@ -60,10 +69,13 @@ def plan(opened: Opened, target: Path, *, to: str | None, dialect: str | None, p
     if dialect is not None and is_system(dialect):
         system = dialects.find(dialect)
         # Where a system's names are ours, both directions are one.
-        if _is_outward(opened, system):
-            return _outward(opened, target, to, system, prefix)
-    opened = opened.below(prefix)
-    framework = target_framework(target, to or _kept(target, opened.framework))
+        if _is_outward(unwrapped := opened.unwrapped(dialect), system):
+            several = len(of_target(target, shard).frameworks) > 2
+            framework = target_framework(target, to or (system.framework if several else None), shard)
+            return _outward(unwrapped, framework, system, prefix)
+    opened = opened.below(prefix).unwrapped(dialect)
+    kept = opened.framework if opened.framework in of_target(target, shard).frameworks else None
+    framework = target_framework(target, to or kept, shard)
     try:
         checkpoint = opened.interpret(dialect, framework)
     except ParityError:
@@ -72,16 +84,19 @@ def plan(opened: Opened, target: Path, *, to: str | None, dialect: str | None, p
             raise
         checkpoint = None
     if checkpoint is None or (framework == opened.framework and checkpoint.dialect in (None, dialects.OURS)):
-        return Moved(opened.arrays, framework, opened.metadata, opened.skipped, "names kept")
+        return Moved(opened.arrays, framework, opened.metadata, opened.skipped, _said("names kept", opened))
     arrays, metadata = native.from_canonical(checkpoint.weights, framework, checkpoint.metadata, opened.framework)
     said = f"names of {checkpoint.dialect} ({checkpoint.module})" if checkpoint.dialect else "names kept"
-    return Moved(arrays, framework, metadata, checkpoint.skipped, said)
+    return Moved(arrays, framework, metadata, checkpoint.skipped, _said(said, opened))
 
 
-def _outward(opened: Opened, target: Path, to: str | None, system: dialects.Dialect, prefix: str | None) -> Moved:
+def _said(what: str, opened: Opened) -> str:
+    """In words what was done to the names, and what was taken off them."""
+    return f"{what}, taken out of {' and '.join(opened.wrappers)}" if opened.wrappers else what
+
+
+def _outward(opened: Opened, framework: str, system: dialects.Dialect, prefix: str | None) -> Moved:
     """Our names into the system's, below `prefix`."""
-    several = len(of_target(target).frameworks) > 2
-    framework = target_framework(target, to or (system.framework if several else None))
     weights, metadata = _canonical(opened, system)
     match = dialects.translate_outward(weights, system)
     head = f"{prefix.removesuffix('.')}." if prefix else ""
@@ -90,7 +105,8 @@ def _outward(opened: Opened, target: Path, to: str | None, system: dialects.Dial
     named = Weights({head + key: array for key, array in translated.items()}, layers)
     metadata = native.rename_counters(metadata, {ours: head + theirs for ours, theirs in match.paths.items()})
     arrays, metadata = native.from_canonical(named, framework, metadata)
-    return Moved(arrays, framework, metadata, opened.skipped, f"names for {match.dialect} ({match.module})", True)
+    said = _said(f"names for {match.dialect} ({match.module})", opened)
+    return Moved(arrays, framework, metadata, opened.skipped, said, True)
 
 
 def _is_outward(opened: Opened, system: dialects.Dialect) -> bool:
@@ -121,8 +137,3 @@ def _is_known(opened: Opened) -> bool:
     except ParityError:
         return False
     return True
-
-
-def _kept(target: Path, framework: str) -> str | None:
-    """The framework that the file has, where the target's format can hold it."""
-    return framework if framework in of_target(target).frameworks else None

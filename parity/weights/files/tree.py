@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ParityError
+from ...errors import ParityError, printable
 from . import limits
 from .budget import Budget
+from .pickled import Foreign
 
 _ENTRY = 64  # bytes of memory for each key on the way
 
@@ -41,7 +42,7 @@ def flatten(
             if type(key) is str:
                 limits.check_length(key)
             here = (*path, str(key))
-            if isinstance(value, Mapping):
+            if isinstance(value, Mapping) and (value or not isinstance(value, Foreign)):
                 visit(value, here)
                 continue
             name = limits.check_name(".".join(here))
@@ -49,7 +50,7 @@ def flatten(
             budget.tensors(1)
             limits.check_count(len(arrays) + len(skipped) + 1)
             if not isinstance(value, np.ndarray):
-                skipped.append(name)
+                skipped.append(label(name, value))
             elif name in arrays:
                 raise ParityError(f"{name} is there twice")
             else:
@@ -58,6 +59,12 @@ def flatten(
 
     visit(tree, ())
     return arrays, tuple(skipped)
+
+
+def label(name: str, value: Any) -> str:
+    """The name of what is no weight, and its class where it is an object of one."""
+    limits.check_name(name)
+    return f"{name} ({printable(str(value.kind))[:60]})" if isinstance(value, Foreign) else name
 
 
 def nest(flat: Mapping[str, Any], key: Callable[[str], Any] = str) -> dict[Any, Any]:

@@ -1,24 +1,22 @@
 """Reads the pickles that state dicts are saved as, without ever importing, calling or building what they name.
 
 The standard unpickler does what a file says. This one is an interpreter of the part of the language that describes
-data: a global stays a name, a call is looked up in a table of functions of this package, and what the table does not
-hold is an error. A program's length, its text and its keys are limited, so that it ends soon and stays small.
+data: a global stays a name, a call is looked up in a table of functions of this package, an object of any other class
+stays what is said of it, and the call of any other function is an error. A program's length, its text and its keys are
+limited, so that it ends soon and stays small.
 """
 
 import pickletools
 import struct
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import repeat
 from mmap import mmap
 from typing import Any
 
-import numpy as np
-
 from ...errors import ParityError
-from . import limits
 from .budget import Budget
+from .pickled import Array, Calls, Dtype, Foreign, Name, Ordered, Refused, foreign
 
 MAX_INDEX = 1 << 31
 _MAX_LINE = 4096
@@ -33,64 +31,9 @@ _OBJECT = 64
 _PLACE = 8
 _ENTRY = 104
 _CALL = 6  # steps
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """A global that a pickle names: a word, never the thing."""
-
-    module: str
-    name: str
-
-
-class Ordered(dict):
-    """An OrderedDict and the attributes that were set on it."""
-
-    attributes: Mapping[Any, Any] = {}
-
-    def build(self, state: Any) -> None:
-        if not isinstance(state, dict):
-            raise ParityError("a dictionary's attributes must be a dictionary")
-        self.attributes = state
-
-
-_CODES = {dtype.str[1:]: dtype for dtype in limits.DTYPES.values() if dtype.isbuiltin == 1}
-# Of a dtype's state: subarray, names, fields, size, alignment, flags.
-_PLAIN = (None, None, None, -1, -1, 0)
-
-
-@dataclass(slots=True)
-class Dtype:
-    """A NumPy dtype: what `numpy.dtype("f4", False, True)` makes."""
-
-    dtype: np.dtype
-
-    def build(self, state: Any) -> None:
-        if not (isinstance(state, tuple) and len(state) == 8 and state[0] == 3 and isinstance(state[1], str)):
-            raise ParityError("a dtype's state must be version 3, byte order and what a number does not have")
-        if state[1] not in ("<", "|", "="):
-            raise ParityError("an array's numbers must be little-endian")
-        if state[2:] != _PLAIN:
-            raise ParityError("an array must hold plain numbers, without fields")
-
-
-@dataclass(slots=True)
-class Array:
-    """A NumPy array: empty when it is made, filled when its state comes."""
-
-    array: np.ndarray | None = None
-
-    def build(self, state: Any) -> None:
-        if not (isinstance(state, tuple) and len(state) == 5 and isinstance(state[2], Dtype)):
-            raise ParityError("an array's state must be version, shape, dtype, order and bytes")
-        version, shape, dtype, fortran, data = state
-        shape = limits.check_shape(shape)
-        if version != 1 or not isinstance(fortran, bool):
-            raise ParityError("an array's state must be of version 1, and its order true or false")
-        if not isinstance(data, bytes | memoryview) or len(data) != limits.count_bytes(shape, dtype.dtype):
-            raise ParityError(f"an array of shape {shape} and {dtype.dtype} does not have the bytes it should")
-        flat = np.frombuffer(data, dtype.dtype) if len(data) else np.zeros(0, dtype.dtype)
-        self.array = flat.reshape(shape, order="F" if fortran else "C")
+_SET = Name("builtins", "set")
+# What protocols below 3 call them.
+_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 
 class Window:
@@ -165,65 +108,6 @@ def _long(window: Window) -> int:
     return int.from_bytes(window.view(_byte(window)), "little", signed=True)
 
 
-def _ordered_dict(*args: Any) -> Ordered:
-    if args:
-        raise ParityError("an OrderedDict must be made empty")
-    return Ordered()
-
-
-def _reconstruct(kind: Any, shape: Any, code: Any) -> Array:
-    if kind != Name("numpy", "ndarray") or shape != (0,) or code not in (b"b", "b"):
-        raise ParityError("an array must be a plain numpy.ndarray")
-    return Array()
-
-
-def _dtype(code: Any, align: Any, copy: Any) -> Dtype:
-    if align not in (False, True) or copy not in (False, True):
-        raise ParityError("a dtype's alignment and copy must be true or false")
-    if not isinstance(code, str) or code not in _CODES:
-        raise ParityError(
-            f"an array's dtype must be one of numbers, got {code[:10]!a}"
-            if isinstance(code, str)
-            else "a dtype must be text"
-        )
-    return Dtype(_CODES[code])
-
-
-def _encode(text: Any, codec: Any) -> bytes:
-    """What protocol 2 writes bytes as."""
-    if not isinstance(text, str) or codec != "latin1":
-        raise ParityError("only text in latin1 can stand for bytes")
-    return text.encode("latin1")
-
-
-def _tuple(items: Any) -> tuple[Any, ...]:
-    if not isinstance(items, tuple):
-        raise ParityError("a tuple must be made of a tuple")
-    return items
-
-
-@dataclass(frozen=True)
-class Refused:
-    """Why something that a pickle may name by rights is not read here."""
-
-    reason: str
-
-
-_UNKNOWN = Refused("which no weights need: not read")
-Calls = Mapping[Name, Callable[..., Any] | Refused | None]
-
-# What may be named; None where it may be named and not called.
-NUMPY: Calls = {
-    Name("collections", "OrderedDict"): _ordered_dict,
-    Name("numpy", "ndarray"): None,
-    Name("numpy", "dtype"): _dtype,
-    Name("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    Name("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    Name("_codecs", "encode"): _encode,
-    Name("builtins", "tuple"): _tuple,
-}
-
-
 # How an opcode's argument is read; those that are a line are read by pickletools.
 _READ: dict[str, Callable[[Window], Any]] = {
     "PROTO": _number("<B"),
@@ -243,6 +127,7 @@ _READ: dict[str, Callable[[Window], Any]] = {
     "BINBYTES": _bytes("<I"),
     "SHORT_BINBYTES": _bytes("<B"),
     "BINBYTES8": _bytes("<Q"),
+    "BYTEARRAY8": _bytes("<Q"),
 }
 _OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
 
@@ -265,8 +150,8 @@ def unpickle(window: Window, calls: Calls, persistent: Callable[[Any], Any] | No
     """The data that the pickle at the window's position describes; `persistent` makes what a persistent id stands for.
 
     Raises:
-        ParityError: for a global that `calls` does not hold, a call of what may only be named, state for what takes
-            none, an opcode that no state dict needs, and a program that makes more than the window's budget.
+        ParityError: for a global that `calls` refuses, a call of a function that it does not hold, state for what
+            takes none, an opcode that no state dict needs, and a program that makes more than the window's budget.
     """
     machine = _Machine(calls, persistent, window.budget)
     data = window.data
@@ -324,7 +209,7 @@ class _Machine:
         self.stack.append(value)
 
     do_BININT = do_BININT1 = do_BININT2 = do_INT = do_LONG = do_LONG1 = do_BINFLOAT = do_FLOAT = push
-    do_SHORT_BINBYTES = do_BINBYTES = do_BINBYTES8 = push
+    do_SHORT_BINBYTES = do_BINBYTES = do_BINBYTES8 = do_BYTEARRAY8 = push
     do_UNICODE = do_BINUNICODE = do_SHORT_BINUNICODE = do_BINUNICODE8 = push
     do_STRING = do_BINSTRING = do_SHORT_BINSTRING = push
 
@@ -363,6 +248,22 @@ class _Machine:
     def do_EMPTY_TUPLE(self, _: None) -> None:
         self.push(())
 
+    def do_EMPTY_SET(self, _: None) -> None:
+        self.push_foreign(Foreign(_SET))
+
+    def do_ADDITEMS(self, _: None) -> None:
+        self.pop_to_mark()
+        self.top(Foreign)
+
+    def do_FROZENSET(self, _: None) -> None:
+        self.pop_to_mark()
+        self.do_EMPTY_SET(None)
+
+    def push_foreign(self, value: Foreign) -> None:
+        self.budget.take(2 * _OBJECT + sys.getsizeof(value))
+        self.budget.step(_CALL)
+        self.push(value)
+
     def push_tuple(self, items: tuple[Any, ...]) -> None:
         self.budget.take(_OBJECT + _PLACE * len(items))
         self.push(items)
@@ -399,7 +300,9 @@ class _Machine:
 
     def extend(self, items: list[Any]) -> None:
         self.budget.take(2 * _PLACE * len(items))
-        self.top(list).extend(items)
+        target = self.top((list, Foreign))
+        if isinstance(target, list):
+            target.extend(items)
 
     def do_SETITEM(self, _: None) -> None:
         value = self.pop()
@@ -414,9 +317,10 @@ class _Machine:
             raise ParityError("the pickle has a key without a value")
         self.budget.take(_ENTRY * (len(items) // 2))
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # A tuple of tuples of tuples takes for ever to hash, and large integers can all have one hash.
+            # A tuple of tuples of tuples takes for ever to hash, and large integers can all have one hash. No weights
+            # have such a key, but what lies beside them may.
             if type(key) is not str and not (type(key) is int and abs(key) < MAX_INDEX):
-                raise ParityError(f"a dictionary's key must be text or a small integer, got {type(key).__name__}")
+                key = f"<{type(key).__name__} {len(target)}>"
             if key in target:
                 raise ParityError(f"{str(key)[:100]!a} is in a dictionary twice")
             target[key] = value
@@ -449,17 +353,19 @@ class _Machine:
     def push_name(self, module: Any, name: Any) -> None:
         if not (isinstance(module, str) and isinstance(name, str)):
             raise ParityError("a global must be named by text")
-        # What protocols below 3 call it.
-        value = Name("builtins" if module == "__builtin__" else module, name)
+        value = Name(_MODULES.get(module, module), name)
         self.budget.take(2 * _OBJECT)
         self.budget.step(_CALL)
-        if isinstance(call := self.calls.get(value, _UNKNOWN), Refused):
+        if isinstance(call := self.calls.get(value), Refused):
             raise ParityError(f"the pickle names {module[:60]!a} {name[:60]!a}, {call.reason}")
         self.push(value)
 
     def do_REDUCE(self, _: None) -> None:
         args, name = self.pop(), self.pop()
-        call = self.calls.get(name) if isinstance(name, Name) else None
+        if isinstance(name, Name) and name not in self.calls:
+            self.push_foreign(foreign(name))
+            return
+        call = self.calls[name] if isinstance(name, Name) else None
         if call is None or isinstance(call, Refused) or not isinstance(args, tuple):
             raise ParityError("the pickle calls what is not to be called")
         self.budget.step(_CALL)
@@ -470,9 +376,22 @@ class _Machine:
         except TypeError as error:
             raise ParityError(f"the pickle calls {name.name} with other arguments than weights need") from error
 
+    def do_NEWOBJ(self, _: None) -> None:
+        self.pop()
+        self.push_object(self.pop())
+
+    def do_NEWOBJ_EX(self, _: None) -> None:
+        self.pop()
+        self.do_NEWOBJ(None)
+
+    def push_object(self, kind: Any) -> None:
+        if not isinstance(kind, Name):
+            raise ParityError("the pickle makes an object of what is no class")
+        self.push_foreign(Foreign(kind))
+
     def do_BUILD(self, _: None) -> None:
         state = self.pop()
-        self.top((Ordered, Array, Dtype)).build(state)
+        self.top((Ordered, Array, Dtype, Foreign)).build(state)
 
     def do_BINPERSID(self, _: None) -> None:
         self.budget.take(2 * _OBJECT)
