@@ -150,12 +150,20 @@ def test_a_whole_model_goes_through_the_files(tmp_path):
     assert all(np.array_equal(arrived[key], truth[key]) for key in truth)
 
 
-@pytest.mark.parametrize(("dialect", "passes"), [(None, False), ("resnet", False), ("none", True)])
-def test_a_near_network_is_refused_unless_its_names_are_kept(dialect, passes, tmp_path):
+@pytest.mark.parametrize(("dialect", "passes"), [(None, True), ("resnet", False), ("none", True)])
+@pytest.mark.parametrize("near", ["legacy", "PaddleClas"])
+def test_a_near_network_keeps_its_names_and_is_refused_as_a_resnet(near, dialect, passes, tmp_path):
     weights = {**weights_of(18), "layer0.conv1.weight": np.zeros((16, 3, 7, 7), np.float32)}
+    if near == "PaddleClas":
+        weights = {
+            **without(paddleclas(50), "conv2."),
+            "blocks.16.conv0.conv.weight": np.zeros((2, 2, 1, 1), np.float32),
+        }
     save_file(weights, tmp_path / "legacy.safetensors")
     if passes:
         assert load(tmp_path / "legacy.safetensors", dialect=dialect).weights.keys() == weights.keys()
     else:
-        with pytest.raises(ParityError, match="timm's legacy_seresnet: its stem pools"):
+        with pytest.raises(
+            ParityError, match=r"it is of (timm's legacy_seresnet: its stem pools|PaddleClas's ResNet18)"
+        ):
             load(tmp_path / "legacy.safetensors", dialect=dialect)

@@ -47,16 +47,23 @@ def tell(
     def below(path: str) -> list[str]:
         return [name.removeprefix(f"{path}.") if path else name for name in tree.get(path, ())]
 
+    def fits(path: str, kind: str) -> bool:
+        return _fits(kind, tuple((name, tuple(sides[join(path, name)])) for name in below(path)), framework)
+
     for path in tree:
         layer = exact.get(path) or next((w for p, w in wild.items() if fnmatchcase(path, p)), None)
-        if layer is not None and (layer.kind == BARE or any(find(layer.kind, n, framework) for n in below(path))):
-            claim(path, Layer("", extras=True) if layer.kind == BARE else layer)
+        if layer is None:
+            continue
+        if layer.kind == BARE:
+            claim(path, Layer("", extras=True))
+        # A pattern is for the layers that can be of that kind, among others that it fits too.
+        elif any(find(layer.kind, n, framework) for n in below(path)) and (path in exact or fits(path, layer.kind)):
+            claim(path, layer)
     for kind in KINDS.values():
         for name, path in _marked(names, kind, framework):
             if name in claimed or path in layers:
                 continue
-            shapes_below = tuple((name, tuple(sides[join(path, name)])) for name in below(path))
-            if _fits(kind.name, shapes_below, framework):
+            if fits(path, kind.name):
                 has_bias = join(path, "bias") in sides
                 claim(path, Layer(kind.name, doubt=_doubt(kind.name, sides[name], has_bias, framework)))
     for name in names:

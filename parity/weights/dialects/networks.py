@@ -83,22 +83,20 @@ _FIRST = (
 def translate(weights: Mapping[str, np.ndarray], dialect: str | None) -> Network | None:
     """The network where the names are to become SEResNet's: told by `dialect`, or by the keys; otherwise None.
 
-    Names that are SEResNet's already need nothing, and whatever else has them may keep them.
+    Names that are SEResNet's already need nothing. A network that SEResNet cannot be keeps its own, which no SEResNet
+    takes; why it cannot is said where `dialect` asks for it.
 
     Raises:
         ParityError: see `identify`.
     """
     if dialect == RESNET:
         return identify(weights)
-    if dialect is not None or not any(key in weights for key in _FIRST):
-        return None
-    refused = any(re.fullmatch(pattern, key) for pattern in REFUSED for key in weights)
-    if not refused and _counted(weights) is None:
+    if dialect is not None or _counted(weights) is None or not any(key in weights for key in _FIRST):
         return None
     try:
         return identify(weights)
-    except ParityError as error:
-        raise ParityError(f"{error}; --dialect none (dialect='none') keeps its names") from None
+    except ParityError:
+        return None
 
 
 def identify(weights: Mapping[str, np.ndarray], *, depth: int | None = None) -> Network:
