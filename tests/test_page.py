@@ -9,7 +9,8 @@ from commands import parity
 from html_page import Page
 
 from parity.catalogue.cases import CASES
-from parity.catalogue.tasks import Task
+from parity.catalogue.tasks import CHECKS, Task
+from parity.cli.page import WAYS
 from parity.cli.page import to_page as to_catalogue_page
 from parity.page.model import LEVELS, Amount
 from parity.page.pictures import OF_NOISE, SIDE, take
@@ -269,6 +270,10 @@ def test_the_page_of_a_run_has_modules_and_cases_with_every_check():
     assert len(case["tables"][0]["rows"]) == 9
     assert ["module", "SE(32)"] in page.data["nodes"][1]["lines"]
     assert "all the same: 3 cases" in page.all("p", class_="verdict passed")[0]["text"]
+
+
+def test_every_check_of_a_run_has_its_way():
+    assert set(CHECKS) <= set(WAYS)
 
 
 def test_the_page_of_a_run_begins_with_what_failed():

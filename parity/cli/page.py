@@ -11,7 +11,7 @@ from ..verdict.results import Report, Result
 from .report import describe_places, describe_special
 
 # The way that each check goes.
-WAYS = {"forward": "forward", "gradients": "backward", "training": "training", "steps": "training"}
+WAYS = {"forward": "forward", "gradients": "backward", "training": "training", "steps": "training", "batch": "batch"}
 HEAD = ("framework", "device", "precision", "check", "error", "limit", "unit", "verdict", "why")
 # So many failures are said at the top; the tables have all.
 FAILURES = 20

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..page.pictures import Picture
 
-# The version of the JSON; it changes where a field is renamed or means something else.
+# The version of the JSON, as report.schema.json has it; it changes where a field is renamed or means something else.
 SCHEMA = 1
 
 
@@ -226,7 +226,8 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON can hold it."""
-        return {"schema": SCHEMA, "passed": self.passed, **asdict(self)}
+        checks = [{**asdict(check), "passed": check.passed} for check in self.checks]
+        return {"schema": SCHEMA, "passed": self.passed, **asdict(self), "checks": checks}
 
 
 def to_json(report: Report) -> str:
