@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from .port.compare import MODES, USUAL, port
+from .port.compare import USUAL, USUAL_MODES, port
 from .port.report import Report
 from .port.text import print_report
 
@@ -21,7 +21,7 @@ def assert_same(
     port_of_it: Any,
     inputs: Sequence[np.ndarray],
     *,
-    modes: Sequence[str] = MODES,
+    modes: Sequence[str] = USUAL_MODES,
     dtypes: Sequence[str] = USUAL,
     rules: str | None = None,
     axes: Mapping[int, str] | None = None,
@@ -32,7 +32,7 @@ def assert_same(
         original: A model, a function without arguments that gives one, or a factory's name, see `parity.port`.
         port_of_it: The same of the port.
         inputs: The models' arguments, in the original's order of axes.
-        modes: Of "eval" and "train".
+        modes: Of "eval", "train" and "training", which makes ten steps.
         dtypes: Of "float64", "float32", "bfloat16" and "float16".
         rules: A file of rules, or a dialect, from the original's names to the port's.
         axes: For an input's number how the port's axes follow from the original's.

@@ -37,7 +37,9 @@ def port(
         str | None, typer.Option(help="A file of rules, or a dialect, from the original's names to the port's.")
     ] = None,
     write_rules: Annotated[Path | None, typer.Option(help="Write how the weights were paired, to correct it.")] = None,
-    check: Annotated[list[str] | None, typer.Option(help="eval or train; repeatable, or a,b.")] = None,
+    check: Annotated[
+        list[str] | None, typer.Option(help="eval, train or training: ten steps; repeatable, or a,b.")
+    ] = None,
     dtype: Annotated[
         list[str] | None, typer.Option(help="float64, float32, bfloat16 or float16; repeatable, or a,b.")
     ] = None,
@@ -75,7 +77,7 @@ def port(
     arrays += inputs.from_shapes(shape or [], seed)
     if not arrays:
         raise ParityError("an input is needed: --shape 2,3,64,64 draws one, --input FILE reads one")
-    modes = choose(split(check), compare.MODES, "--check")
+    modes = choose(split(check), compare.MODES, "--check") if check else compare.USUAL_MODES
     dtypes = choose(split(dtype), compare.DTYPES, "--dtype") if dtype else compare.USUAL
     with _progress() as advance:
         report = compare.port(

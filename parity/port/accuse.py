@@ -181,7 +181,8 @@ def _where(
 ) -> tuple[str, Place, tuple[int, int]]:
     """In words where the difference is, its line, and the lines that it must lie on."""
     path = layer["path"] or "the model itself"
-    made = place(layer["file"], layer["line"])
+    # Of a layer of Linen's the line that calls it is known, which makes it too where it is written as one.
+    made = place(*((layer["file"], layer["line"]) if layer["file"] else info["calls"].get(event.layer, ("", 0))))
     if layer["leaf"] or "|" not in event.name or event.name.startswith(("parameter|", "buffer|")):
         return f"{path} ({layer['class']})", made, (layer["line"], layer["line"])
     file, first, last = layer["forward"]

@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import ParityError
 from ..frameworks import layers
 from ..frameworks.adapter import Adapter
+from ..frameworks.telling import tell
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ def slots(framework: Adapter, model: Any, aliases: Mapping[str, str]) -> list[Sl
     """
     variables = dict(framework.variables(model))
     shapes = {key: tuple(map(int, variable.shape)) for key, variable in variables.items()}
-    found = layers.resolve(shapes, framework.NAME, framework.layers(model)).slots
+    # Linen's layers are told by their arrays' names.
+    told = tell(shapes, framework.NAME) if hasattr(model, "linen") else framework.layers(model)
+    found = layers.resolve(shapes, framework.NAME, told).slots
     alone = {slot.keys[0]: slot for slot in found if len(slot.keys) == len(slot.named("torch")[0]) == 1}
     return [
         Slot(

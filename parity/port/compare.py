@@ -10,13 +10,15 @@ import numpy as np
 
 from ..errors import ParityError
 from ..montecarlo.estimate import Estimate, select
+from ..weights import dialects
 from ..weights.files import load as load_checkpoint
-from . import accuse, groups, layers, load, precision, remote, verdict, weights
+from . import accuse, decide, groups, layers, load, precision, remote, training, verdict, weights
 from . import inputs as given_inputs
 from .report import Check, Difference, Layer, Model, Report, Weights
 from .side import Arrays
 
-MODES = ("eval", "train")
+MODES = ("eval", "train", "training")
+USUAL_MODES = ("eval", "train")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 USUAL = ("float64", "float32")
 
@@ -51,7 +53,7 @@ def port(
     rules: str | None = None,
     axes: Mapping[int, str] | None = None,
     pythons: Mapping[str, str] | None = None,
-    modes: Sequence[str] = MODES,
+    modes: Sequence[str] = USUAL_MODES,
     dtypes: Sequence[str] = USUAL,
     compiled: bool = False,
     redraw: bool = True,
@@ -70,7 +72,7 @@ def port(
         rules: A file of rules, or a dialect, from the original's names to the port's.
         axes: For an input's number how the port's axes follow from the original's: `ncl->nlc`.
         pythons: Interpreters by "original" and "port".
-        modes: Of "eval" and "train".
+        modes: Of "eval", "train" and "training", which makes ten steps.
         dtypes: Of "float64", "float32", "bfloat16" and "float16"; what is not float64 is judged in noise units.
         compiled: Whether the port is judged compiled as a whole too, in each precision but float64.
         redraw: Whether weights that hold one value throughout get drawn ones, because they would hide mistakes.
@@ -86,6 +88,10 @@ def port(
     for source in sources.values():
         if isinstance(source, str):
             load.check_form(source)
+    if rules is not None:
+        dialects.find(rules)
+    if checkpoint is not None and not checkpoint.exists():
+        raise ParityError(f"{checkpoint} is not there; --weights takes a checkpoint of any format")
     arrays = [given_inputs.check(np.asarray(array), f"input {i}") for i, array in enumerate(inputs)]
     with tempfile.TemporaryDirectory(prefix="parity-") as name:
         advance("building both models")
@@ -99,8 +105,10 @@ def port(
                 right.ask("round_settings")
             precision.refuse_half(walk, tuple(dtypes))
             found = _give_weights(walk, checkpoint, rules, redraw, write_rules)
-            for mode in modes:
+            for mode in (mode for mode in modes if mode != "training"):
                 _compare_mode(walk, mode, dtypes, ("eager", "compiled") if compiled else ("eager",))
+            if "training" in modes:
+                _compare_training(walk)
             return _report(walk, sources, found)
 
 
@@ -117,6 +125,7 @@ def _give_weights(
     pairing = weights.pair(original, port, rules, None)
     if pairing.only_port:
         pairing = weights.pair(original, port, rules, _calls(walk))
+    decided = decide.by_running(walk, pairing, original, port, _loose(walk, pairing, port))
     weights.refuse_unpaired(pairing, original, port)
     own = weights.brings_own(pairing, port)
     wrong = {}
@@ -139,7 +148,22 @@ def _give_weights(
     walk.checks.append(Check("eval", "any", "structure", float(bool(why)), 0.0, "faults", why))
     pairs = {key: (source, pairing.how[key]) for key, source in pairing.keys.items()}
     only = tuple(pairing.only_original), tuple(pairing.only_port)
-    return Weights(pairs, *only, drawn, own, wrong)
+    return Weights(pairs, *only, drawn, own, wrong, decided)
+
+
+def _loose(walk: Walk, pairing: weights.Pairing, port: Arrays) -> frozenset[str]:
+    """The port's square matrices that no layer of a library holds, between frameworks: either way may be meant."""
+    if walk.original.facts["framework"] == walk.port.facts["framework"] or weights.brings_own(pairing, port):
+        return frozenset()
+    known = {*walk.port.facts["laid_out"]}
+    return frozenset(
+        key
+        for key, source in pairing.keys.items()
+        if key not in known
+        and source not in walk.original.facts["laid_out"]
+        and port[key].ndim == 2
+        and len({*port[key].shape}) == 1 < port[key].size
+    )
 
 
 def _from_checkpoint(path: Path, own: Arrays) -> Arrays:
@@ -181,6 +205,7 @@ def _compare_mode(walk: Walk, mode: str, dtypes: Sequence[str], executions: tupl
     )
     port_info["aliases"] = {layer["alias"]: layer["path"] for layer in walk.port.facts["layers"]}
     comparison = layers.line_up(theirs, ours, (info, port_info), walk.pairs, walk.moved)
+    _note_kinds(walk, theirs, ours)
     noise: dict[str, Estimate] = {}
     checks = groups.judge(walk, mode, "float64", comparison, theirs, ours, noise)
     if walk.detail or not all(check.passed for check in checks):
@@ -194,6 +219,30 @@ def _compare_mode(walk: Walk, mode: str, dtypes: Sequence[str], executions: tupl
     for dtype in dtypes:
         if dtype != "float64":
             precision.judge(walk, mode, dtype, comparison, theirs, executions)
+
+
+def _note_kinds(walk: Walk, theirs: Arrays, ours: Arrays) -> None:
+    """Say which arrays one side trains and the other only holds."""
+    for key, source in walk.pairing.keys.items():
+        trained = f"parameter|{source}" in theirs, f"parameter|{key}" in ours
+        if trained[0] != trained[1]:
+            where = "original" if trained[0] else "port"
+            walk.notes.append(f"{key} is trained in the {where} alone: its gradient is not compared")
+
+
+def _compare_training(walk: Walk) -> None:
+    """Ten steps of both, where a single pass is the same but for buffers, which move no weight."""
+    if any(check.what != "buffers" and not check.passed for check in walk.checks):
+        walk.notes.append("training is not compared: a single pass differs already")
+        return
+    options: dict[str, Any] = {"dtype": "float64", "train": True, "layers": False, "gradients": True}
+    theirs, info = walk.original.ask("run", inputs=walk.inputs[0], **options)
+    if not _is_settled(walk, theirs, info, "train"):
+        return
+    ours, port_info = walk.port.ask(
+        "run", inputs=walk.inputs[1], given=groups.roots(theirs), moved=walk.moved, **options
+    )
+    training.judge(walk, layers.line_up(theirs, ours, (info, port_info), walk.pairs, walk.moved))
 
 
 def _is_settled(walk: Walk, recording: Arrays, info: Mapping[str, Any], mode: str) -> bool:

@@ -63,7 +63,7 @@ def _group(
                 if ours[name].size != theirs[other].size:
                     faults[name] = f"has shape {ours[name].shape}, the original's {theirs[other].shape}"
                     continue
-                expected[name] = theirs[other].reshape(ours[name].shape)
+                expected[name] = walk.pairing.apply(key, theirs[other], ours[name].shape)
         return expected, faults
     kind, _, rest = prefix.partition("|")
     for name in (name for name in theirs if name.startswith(prefix)):

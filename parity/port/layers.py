@@ -179,10 +179,11 @@ def events(
     for kind, direction in (("parameter", "backward"), ("buffer", "buffers")):
         for key, source in pairing.keys.items():
             name, other = f"{kind}|{key}", f"{kind}|{source}"
-            if name in fed and other in original and fed[name].shape == original[other].shape:
-                added = verdict.error(fed[name], original[other], noise.get(name))
+            if name in fed and other in original and fed[name].size == original[other].size:
+                expected = pairing.apply(key, original[other], fed[name].shape)
+                added = verdict.error(fed[name], expected, noise.get(name))
                 if added.differs:
-                    inherited = verdict.error(free[name], original[other], noise.get(name)) if name in free else None
+                    inherited = verdict.error(free[name], expected, noise.get(name)) if name in free else None
                     found.append(Event(name, _owner_call(key, info), direction, added, inherited))
     return found
 

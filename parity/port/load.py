@@ -60,11 +60,16 @@ def build(factory: Callable[[], Any], spec: str) -> Any:
         model = factory()
     except Exception as error:
         raise ParityError(f"{spec} raises {describe(error)}") from error
+    if isinstance(model, tuple) and "flax" in sys.modules:
+        from . import linen
+
+        model = linen.Linen(*model) if linen.is_pair(model) else model
     try:
         frameworks.of(model)
     except TypeError:
         raise ParityError(
-            f"{spec} must give a torch.nn.Module, a paddle.nn.Layer or a flax.nnx.Module, got {type(model).__name__}"
+            f"{spec} must give a torch.nn.Module, a paddle.nn.Layer, a flax.nnx.Module, or a Linen module and its"
+            f" variables, got {type(model).__name__}"
         ) from None
     return model
 

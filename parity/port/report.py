@@ -191,6 +191,7 @@ class Weights:
         drawn: Arrays that held one value throughout and got drawn ones.
         own: Whether the port came with the original's values itself; they were left in it.
         wrong: Arrays that the port brought and that differ, with what was done to them.
+        decided: What names and shapes left open, and how running decided it.
     """
 
     pairs: Mapping[str, tuple[str, str]]
@@ -199,6 +200,7 @@ class Weights:
     drawn: tuple[str, ...] = ()
     own: bool = False
     wrong: Mapping[str, str] = field(default_factory=dict)
+    decided: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ class Side:
         self.aliases = {path: alias for path, alias, _ in self.tools.modules(model)}
         self.slots = arrays.slots(self.framework, model, self.aliases)
         self.weights = arrays.read(self.framework, self.slots)
+        # As its author has them: later passes ask for every gradient.
+        self.frozen = self.tools.frozen_keys(model)
 
     def describe(self) -> dict[str, Any]:
         """The framework, the class and every layer, for the report."""
@@ -59,6 +61,8 @@ class Side:
             "framework": self.framework.NAME,
             "class": type(self.model).__name__,
             "channels_last": self.tools.CHANNELS_LAST,
+            "laid_out": [slot.key for slot in self.slots if slot.leaf is not None],
+            "frozen": sorted({slot.key for slot in self.slots if slot.native in self.frozen}),
             "parameters": sum(array.size for array in self.weights.values()),
             "layers": [
                 self._layer(path, alias, layer) | {"arrays": owned.get(path, [])}
@@ -105,6 +109,7 @@ class Side:
         moved: int = 0,
         held: str | None = None,
         compiled: bool = False,
+        salt: str = "",
     ) -> tuple[Arrays, dict[str, Any]]:
         """One pass: every output, gradient and buffer, of the whole or of each layer.
 
@@ -119,6 +124,7 @@ class Side:
             moved: What brings the other side's axes here, see `axes.candidates`.
             held: The precision that weights and inputs are rounded to first; without it `dtype`.
             compiled: Whether the framework compiles the model as a whole, which shows no layers.
+            salt: Of the drawn cotangents, to draw others.
 
         Returns:
             Arrays under "value|NAME", "gradient|NAME", "parameter|KEY" and "buffer|KEY", see `taps`; and the calls.
@@ -130,7 +136,7 @@ class Side:
 
         def cotangent(name: str, shape: tuple[int, ...]) -> np.ndarray | None:
             if given is None:
-                return draw_cotangent(name, shape)
+                return draw_cotangent(salt + name, shape)
             if f"cotangent|{name}" not in given:
                 return None
             fit = align(given[name], record.values[name], moved)

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from . import linen
+from .load import is_inside
 from .taps import Record, Taps
 
 CONTAINERS = (nnx.Sequential,)
@@ -67,6 +69,9 @@ def _concrete(tensor: Any) -> Any:
 
 def modules(model: nnx.Module) -> Iterator[tuple[str, str, nnx.Module]]:
     """Each layer that is looked at: its path, the same path as another framework would say it, and the layer."""
+    if isinstance(model, linen.Linen):
+        yield from linen.layers(model)
+        return
     yield from _modules("", "", model, set())
 
 
@@ -107,6 +112,8 @@ def _join(path: str, name: str) -> str:
 
 def is_leaf(layer: nnx.Module) -> bool:
     """Whether the layer is Flax's own, so that what is inside is not looked at."""
+    if isinstance(layer, linen.Layer):
+        return not any(isinstance(value, linen.Layer) for value in vars(layer).values())
     return type(layer).__module__.startswith("flax.") and not isinstance(layer, CONTAINERS)
 
 
@@ -117,7 +124,9 @@ def config(layer: nnx.Module) -> Mapping[str, Any]:
 
 def forward_of(layer: nnx.Module) -> Callable[..., Any]:
     """The function that computes the layer."""
-    return type(layer).__call__
+    if isinstance(layer, linen.Layer):
+        raise TypeError("what computes a layer of Linen is not known before it is called")
+    return type(layer.linen if isinstance(layer, linen.Linen) else layer).__call__
 
 
 @contextmanager
@@ -129,8 +138,10 @@ def sites() -> Iterator[dict[int, tuple[str, int]]]:
 
     def call(cls: Any, *args: Any, **kwargs: Any) -> Any:
         made = original(cls, *args, **kwargs)
-        frame = sys._getframe(1)
-        found[id(made)] = (frame.f_code.co_filename, frame.f_lineno)
+        frame: Any = sys._getframe(1)
+        while frame is not None and is_inside(frame.f_code.co_filename):
+            frame = frame.f_back
+        found[id(made)] = (frame.f_code.co_filename, frame.f_lineno) if frame is not None else ("", 0)
         return made
 
     meta.__call__ = call
@@ -144,6 +155,11 @@ def sites() -> Iterator[dict[int, tuple[str, int]]]:
 def parameter_keys(model: nnx.Module) -> set[str]:
     """The native keys of what training moves."""
     return {".".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(model, nnx.Param))}
+
+
+def frozen_keys(model: nnx.Module) -> set[str]:
+    """No keys: whoever trains chooses what moves."""
+    return set()
 
 
 def fresh(tensor: jax.Array) -> jax.Array:
@@ -172,6 +188,16 @@ def set_mode(model: nnx.Module, *, train: bool) -> None:
 @contextmanager
 def tapped(model: nnx.Module, taps: Taps) -> Iterator[None]:
     """Let every call of a layer go through `taps`."""
+    if isinstance(model, linen.Linen):
+        known = {path for path, _, _ in modules(model)}
+
+        def call(path: str, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+            tapped = path in known and taps.wants(path)
+            return taps.call(path, forward, args, kwargs) if tapped else forward(*args, **kwargs)
+
+        with linen.tapped(call):
+            yield
+        return
     paths = {id(layer): path for path, _, layer in modules(model) if taps.wants(path)}
     classes = list(dict.fromkeys(type(layer) for _, _, layer in modules(model) if callable(layer)))
     own = {cls: vars(cls).get("__call__") for cls in classes}

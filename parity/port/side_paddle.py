@@ -29,6 +29,10 @@ PRIVATE = ("_epsilon", "_momentum", "_stride", "_padding", "_dilation", "_groups
            "_num_groups", "_normalized_shape", "_data_format", "_padding_mode", "_approximate", "_axis")  # fmt: skip
 
 
+# Running values are parameters too, not to be trained.
+RUNNING = ("_mean", "_variance")
+
+
 class _Tap(PyLayer):
     """The identity, a copy, which tells the gradient that comes to it."""
 
@@ -112,7 +116,12 @@ def _first(frame: Any) -> Any:
 
 def parameter_keys(model: nn.Layer) -> set[str]:
     """The native keys of what training moves."""
-    return {key for key, tensor in model.named_parameters() if tensor.trainable}
+    return {key for key, _ in model.named_parameters() if not key.endswith(RUNNING)}
+
+
+def frozen_keys(model: nn.Layer) -> set[str]:
+    """The native keys of parameters that training does not move; running values, which are some too, are none."""
+    return {key for key, tensor in model.named_parameters() if tensor.stop_gradient and not key.endswith(RUNNING)}
 
 
 def fresh(tensor: Tensor) -> Tensor:
@@ -179,8 +188,7 @@ def pull(
             return _arrays(function(call, tensors)), {}, {}
     parameters = {}
     for key, tensor in model.named_parameters():
-        # Running values are parameters too, not to be trained.
-        if tensor.is_floating_point() and tensor.trainable:
+        if tensor.is_floating_point() and not key.endswith(RUNNING):
             tensor.stop_gradient = False
             parameters[key] = tensor
     sources = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}

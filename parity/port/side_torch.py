@@ -109,6 +109,11 @@ def parameter_keys(model: nn.Module) -> set[str]:
     return {key for key, _ in model.named_parameters(remove_duplicate=False)}
 
 
+def frozen_keys(model: nn.Module) -> set[str]:
+    """The native keys of parameters that training does not move."""
+    return {key for key, tensor in model.named_parameters(remove_duplicate=False) if not tensor.requires_grad}
+
+
 def fresh(tensor: Tensor) -> Tensor:
     """The same tensor, which may be written into."""
     return tensor.clone()

@@ -57,7 +57,7 @@ def _weights(weights: Weights) -> str:
         said.append(f"only in the original: {_some(weights.only_original)}")
     if weights.only_port:
         said.append(f"only in the port: {_some(weights.only_port)}")
-    return "; ".join(said)
+    return "; ".join([*said, *weights.decided])
 
 
 def _some(names: Sequence[str]) -> str:

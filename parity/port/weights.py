@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -23,7 +25,14 @@ class Pairing:
     arrays: Arrays = field(default_factory=dict)
     only_original: list[str] = field(default_factory=list)
     only_port: list[str] = field(default_factory=list)
-    ambiguous: list[list[str]] = field(default_factory=list)
+    # Groups of what may be exchanged: the keys of a layer, or one key.
+    ambiguous: list[list[list[str]]] = field(default_factory=list)
+
+    turned: set[str] = field(default_factory=set)
+
+    def apply(self, key: str, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """An array of the original's, or a gradient, as the port's of that key has it."""
+        return np.ascontiguousarray((array.T if key in self.turned else array).reshape(shape))
 
     def layers(self) -> dict[str, str]:
         """The original's layer for each layer of the port that owns paired arrays."""
@@ -53,9 +62,14 @@ def pair(
     for key in port:
         if key in original and original[key].size == port[key].size:
             _add(found, key, key, "name", original, port)
+            if key not in found.keys and port[key].ndim == 2 and original[key].shape == port[key].shape[::-1]:
+                found.keys[key], found.how[key] = key, "name, transposed"
+                found.arrays[key] = np.ascontiguousarray(original[key].T)
+                found.turned.add(key)
     left = [key for key in original if key not in found.keys.values()]
     right = [key for key in port if key not in found.keys]
     if calls is not None and left and right:
+        _by_value(found, original, port, left, right)
         _by_structure(found, original, port, left, right, calls)
     paired = set(found.keys.values())
     found.only_original = [key for key in original if key not in paired]
@@ -113,6 +127,20 @@ def _by_rules(original: Arrays, port: Arrays, rules: str) -> Pairing:
     return found
 
 
+def _by_value(found: Pairing, original: Arrays, port: Arrays, left: Sequence[str], right: Sequence[str]) -> None:
+    """Pair what holds the same values, in whatever order, and nothing else does: the port was given them."""
+    sides: list[dict[bytes, list[str]]] = [{}, {}]
+    for side, keys, arrays in zip(sides, (left, right), (original, port), strict=True):
+        for key in keys:
+            values = np.sort(arrays[key], None)
+            if values.size > 1 and values[0] != values[-1]:
+                side.setdefault(sha256(values.astype(np.float64).tobytes()).digest(), []).append(key)
+    for digest, keys in sides[0].items():
+        others = sides[1].get(digest, [])
+        if len(keys) == len(others) == 1:
+            _add(found, others[0], keys[0], "value", original, port)
+
+
 def _by_structure(
     found: Pairing,
     original: Arrays,
@@ -121,29 +149,54 @@ def _by_structure(
     right: Sequence[str],
     calls: tuple[Sequence[str], Sequence[str]],
 ) -> None:
-    """Pair layers of the same leaves and shapes, in the order of their calls; several such are ambiguous."""
-    sides = []
-    for keys, arrays, order in ((left, original, calls[0]), (right, port, calls[1])):
-        layers: dict[str, list[str]] = {}
-        for key in keys:
-            layers.setdefault(owner(key), []).append(key)
-        position = {path: i for i, path in enumerate(order)}
-        groups: dict[tuple[tuple[str, tuple[int, ...]], ...], list[str]] = {}
-        for path in sorted(layers, key=lambda path: position.get(path, len(position))):
-            signature = tuple(sorted((key.rpartition(".")[2], arrays[key].shape) for key in layers[path]))
-            groups.setdefault(signature, []).append(path)
-        sides.append(groups)
-    for signature, theirs in sides[0].items():
-        ours = sides[1].get(signature, [])
-        if len(theirs) != len(ours):
-            continue
-        how = "shape" if len(ours) == 1 else "order of calls"
-        if len(ours) > 1:
-            found.ambiguous.append(list(ours))
-        for source, path in zip(theirs, ours, strict=True):
-            for leaf, _ in signature:
-                key, other = (f"{at}.{leaf}" if at else leaf for at in (path, source))
-                _add(found, key, other, how, original, port)
+    """Pair layers of the same leaves and shapes, in the order of their calls; several such are ambiguous.
+
+    Where leaves have other names too, their shapes alone tell; several of one shape in a layer are ambiguous.
+    """
+    for named in (True, False):
+        sides = [
+            _signatures([key for key in keys if key not in known], arrays, order, named=named)
+            for keys, known, arrays, order in (
+                (left, set(found.keys.values()), original, calls[0]),
+                (right, set(found.keys), port, calls[1]),
+            )
+        ]
+        for signature, theirs in sides[0].items():
+            ours = sides[1].get(signature, [])
+            if len(theirs) != len(ours):
+                continue
+            how = "shape" if len(ours) == 1 else "order of calls"
+            for sources, keys in zip(theirs, ours, strict=True):
+                for source, key in zip(sources, keys, strict=True):
+                    _add(found, key, source, how, original, port)
+            if len(ours) > 1:
+                found.ambiguous.append([keys for keys in ours if all(key in found.keys for key in keys)])
+            elif not named:
+                found.ambiguous += _equal_shapes(ours[0], port)
+
+
+def _signatures(
+    keys: Sequence[str], arrays: Arrays, order: Sequence[str], *, named: bool
+) -> dict[Any, list[list[str]]]:
+    """The keys of each layer, sorted alike on both sides, by what they hold; in the order of the calls."""
+    layers: dict[str, list[str]] = {}
+    for key in keys:
+        layers.setdefault(owner(key), []).append(key)
+    position = {path: i for i, path in enumerate(order)}
+    found: dict[Any, list[list[str]]] = {}
+    for path in sorted(layers, key=lambda path: position.get(path, len(position))):
+        marks = {key: (key.rpartition(".")[2] if named else "", arrays[key].shape) for key in layers[path]}
+        ordered = sorted(layers[path], key=lambda key: marks[key])
+        found.setdefault(tuple(marks[key] for key in ordered), []).append(ordered)
+    return found
+
+
+def _equal_shapes(keys: Sequence[str], arrays: Arrays) -> list[list[list[str]]]:
+    """The keys of a layer whose shapes are equal, each for itself."""
+    groups: dict[tuple[int, ...], list[list[str]]] = {}
+    for key in keys:
+        groups.setdefault(arrays[key].shape, []).append([key])
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def write_rules(found: Pairing, framework: str, name: str) -> str:
