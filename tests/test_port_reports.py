@@ -1,7 +1,9 @@
 """What `parity port` writes: a page, JSON, JUnit XML, text, and its exit codes."""
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,11 +14,13 @@ from xml.etree import ElementTree
 import pytest
 from html_page import Page
 from json_schema import faults
+from rich.console import Console
 from test_page import EVIL, LAYERS, layer, report
 from test_port import ORIGINAL, write
 
 from parity.port.junit import to_junit
-from parity.port.report import to_json
+from parity.port.report import Check, to_json
+from parity.port.text import print_report
 
 ROOT = Path(__file__).parent.parent
 SCHEMA = json.loads((files("parity.port") / "report.schema.json").read_text())
@@ -54,7 +58,10 @@ def done(request, tmp_path_factory):
     edit = [] if request.param == "same" else [("3, 2, 1)", "3, 2, 1, padding_mode='circular')")]
     write(folder, "net.py", ORIGINAL)
     write(folder, "port.py", ORIGINAL, *edit)
-    process = run(folder, "net.py:build", "port.py:build", "--shape", "2,3,8,8", "--check", "eval", *FILES)
+    # The one that differs says it where there is little room and no Unicode.
+    environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "COLUMNS": "40"} if edit else {}
+    arguments = ("net.py:build", "port.py:build", "--shape", "2,3,8,8", "--check", "eval", *FILES)
+    process = run(folder, *arguments, **environment)
     process.folder, process.differs = folder, bool(edit)
     return process
 
@@ -161,3 +168,62 @@ def test_the_exit_code_is_2_where_it_could_not_run(tmp_path, arguments, words):
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def as_text(found, width=80, **options):
+    stream = io.StringIO()
+    print_report(found, Console(file=stream, width=width, **options))
+    return stream.getvalue()
+
+
+def test_what_is_piped_has_neither_colours_nor_cut_words(done):
+    assert "\x1b" not in done.stdout
+    assert done.stdout.isascii()
+    assert "..." not in done.stdout
+    assert "  outputs " in done.stdout
+    assert "of 53 bits, " in done.stdout
+    if done.differs:
+        assert re.search(r"^>     0 Conv2d\n? .*\d$", done.stdout, re.MULTILINE), done.stdout
+        assert "CAUSE what is padded: circular in the port, zeros in the original" in done.stdout
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_tree_and_the_checks_fit_80_columns(width):
+    checks = tuple(
+        Check(mode, dtype, "parameter gradients", error, 5.0, unit, why, "a", (0,), 12.4, 50.9, (0.4, 1.6), 6)
+        for mode in ("eval", "train")
+        for dtype, error, unit, why in (("float64", 0.5, "relative", "off"), ("float32", 0.68, "noise units", ""))
+    )
+    text = as_text(replace(report(*LAYERS), checks=checks), width)
+    start = text.index("eval, float64: at most")
+    body = text[start : text.index("DIFFERS eval mode")] + text[text.index("layers in eval") : text.index("FIRST DIFF")]
+    assert max(map(len, body.splitlines())) <= 80
+    for words in ("0.68 (0.4 to 1.6)", "12.4 of 53 bits, 50.9 expected", ">     conv Conv (Conv2d)"):
+        assert words in body
+    assert re.search(r" 0\.5 +0\.5 +0\.5 +-$", body, re.MULTILINE)
+
+
+def test_no_color_is_heeded_on_a_terminal(monkeypatch):
+    colours = re.compile(r"\x1b\[[\d;]*3\d")
+    assert colours.search(as_text(report(*LAYERS), force_terminal=True, color_system="standard"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not colours.search(as_text(report(*LAYERS), force_terminal=True, color_system="standard"))
+
+
+def test_of_a_large_tree_what_adds_nothing_is_left_out_and_counted():
+    healthy = [layer(f"{stage}{part}") for stage in ("a", "b") for part in ("", *(f".{i}" for i in range(30)))]
+    guilty = [layer("block"), layer("block.conv", off=0.5), *(layer(f"block.{i}") for i in range(3))]
+    text = as_text(report(layer(""), *healthy, *guilty))
+    assert "a Conv (Conv2d) (30 layers inside)" in text
+    assert "    block Conv" in text
+    for name in ("0", "1", "2", "conv"):
+        assert re.search(rf"^[> ]     {name} Conv", text, re.MULTILINE), text
+    assert text.count("Conv2d") < 20
+
+
+def test_a_second_mode_with_the_same_first_layer_has_no_second_tree():
+    found = report(*LAYERS)
+    again = replace(found.differences[0], mode="train")
+    text = as_text(replace(found, differences=(*found.differences, again)))
+    assert text.count("layers in ") == 1
+    assert "IN TRAIN MODE block.conv" in text

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from .report import Cause, Check, Difference, Error, Layer, Model, Report, Weights
+from . import tree_text
+from .report import Cause, Check, Difference, Model, Report, Weights
 
+# What an issue shows without scrolling.
+WIDTH = 80
 # Of names in a line.
 NAMES = 6
 # So many noise units are wrong whatever the draws.
@@ -19,14 +20,24 @@ def print_report(report: Report, console: Console, *, tree: bool = True) -> None
     """Print all of it, the answer last, where the eye is."""
     for word, said in head(report):
         console.print(Text(f"{word:<9} {said}"), soft_wrap=True)
-    console.print(_checks(report.checks))
-    for check in report.checks:
-        if not check.passed:
-            where = f"{check.mode} mode, {check.dtype}, {check.what}" if check.dtype != "any" else check.what
-            console.print(Text.assemble(("DIFFERS ", "bold red"), f"{where}: {check.why}"), soft_wrap=True)
-    for difference in report.differences:
-        if tree:
-            console.print(_tree(difference, report.layers[difference.mode]))
+    console.print()
+    for line in _checks(report.checks):
+        console.print(line, soft_wrap=True)
+    failed = [check for check in report.checks if not check.passed]
+    if failed:
+        console.print()
+    for check in failed:
+        where = f"{check.mode} mode, {check.dtype}, {check.what}" if check.dtype != "any" else check.what
+        console.print(Text.assemble(("DIFFERS ", "bold red"), f"{where}: {check.why}"), soft_wrap=True)
+    seen = set()
+    for difference in report.differences if tree else ():
+        # The tree of another mode with the same first layer says nothing new.
+        if difference.layer not in seen:
+            seen.add(difference.layer)
+            console.print()
+            for line in tree_text.lines(difference, report.layers[difference.mode], min(console.width, WIDTH)):
+                console.print(line, soft_wrap=True)
+    console.print()
     for line in _answer(report):
         console.print(line, soft_wrap=True)
 
@@ -64,22 +75,19 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMES]) + (f" and {len(names) - NAMES} more" if len(names) > NAMES else "")
 
 
-def _checks(checks: Sequence[Check]) -> Table:
-    # Seven columns in the 120 characters of what is no terminal.
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("mode", "precision", "what"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("error", justify="right", no_wrap=True)
-    for column in ("limit", "significant bits", "verdict"):
-        table.add_column(column, no_wrap=True)
+def _checks(checks: Sequence[Check]) -> Iterator[Text]:
+    """A line for each check under its mode and precision; nothing is cut, and all fits 80 columns."""
+    group = ""
     for check in checks:
-        if check.dtype == "any":
-            continue
-        word = Text("same", "green") if check.passed else Text("DIFFERS", "bold red")
-        mode, dtype, what, error, limit, unit, bits = describe_check(check)
-        style = "" if check.passed else "bold red"
-        table.add_row(mode, dtype, what, Text(error, style), f"{limit} {unit}", bits, word)
-    return table
+        mode, precision, what, error, limit, unit, bits = describe_check(check)
+        words = f"{mode}, {precision}: at most {limit} {'of the largest value' if unit == 'relative' else unit}"
+        if check.dtype != "any" and words != group:
+            group = words
+            yield Text(words)
+        if check.dtype != "any":
+            style, word = ("green", "same") if check.passed else ("bold red", "DIFFERS")
+            size = (f"{error:<18}", "" if check.passed else style)
+            yield Text.assemble(f"  {what:<19} ", size, f" {bits:<30} ", (word, style))
 
 
 def describe_check(check: Check) -> tuple[str, ...]:
@@ -101,39 +109,7 @@ def _bits(check: Check) -> str:
         return ""
     most = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}.get(check.dtype, 53)
     expected = f", {check.expected_bits:.1f} expected" if check.expected_bits is not None else ""
-    return f"{check.bits:.1f} of {most}{expected}"
-
-
-def _tree(difference: Difference, layers: Sequence[Layer]) -> Table:
-    """The layers in the mode of the difference; what lies below those that are right and alike is left out."""
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=f"layers in {difference.mode} mode, float64: errors of the largest value",
-        title_justify="left",
-    )
-    table.add_column("port", no_wrap=True)
-    table.add_column("original", no_wrap=True)
-    for column in ("inherited", "added", "backward", "added"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for layer in layers:
-        mark = "> " if layer.path == difference.layer else "  "
-        name = layer.path.rpartition(".")[2] or "(the model)"
-        style = "bold red" if layer.path == difference.layer else ""
-        other = (
-            "-"
-            if layer.original is None
-            else (f"{layer.original} " if layer.original != layer.path else "") + layer.classes[0]
-        )
-        errors = (layer.inherited, layer.added, layer.inherited_backward, layer.added_backward)
-        label = Text(f"{mark}{'  ' * layer.depth}{name} {layer.classes[1]}", style)
-        table.add_row(label, other, *(_cell(error) for error in errors))
-    return table
-
-
-def _cell(error: Error | None) -> Text:
-    if error is None:
-        return Text("-", "dim")
-    return Text(f"{error.relative:.1g}", "bold red" if error.differs else "green")
+    return f"{check.bits:.1f} of {most} bits{expected}"
 
 
 def _answer(report: Report) -> Iterator[Text]:
