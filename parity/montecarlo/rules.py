@@ -15,7 +15,7 @@ What is none of these is taken apart into operations that are, or else unknown: 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import isqrt, log2
+from math import inf, isqrt, log2
 from typing import Any
 
 # XLA adds 442 values of a few channels in order, 4500 in blocks; Paddle's batch norm and PyTorch add in lanes.
@@ -55,11 +55,11 @@ def largest_error(library: Library, y: Any, unit: float) -> Any:
     """The most that an operation of result y (float64), one rounding, errs: u * |y|, less where y is nearly held.
 
     A result that the format holds, as small integers, halves, copies and saturated gates are, makes no error. The
-    distance to what the format holds is Dekker's, by splitting; huge values have none and err in full.
+    distance to what the format holds is Dekker's, by splitting. Huge values have none and err in full; infinite do not.
     """
     split = y * (2.0**53 * unit + 1)
     distance = abs(split - (split - y) - y)
-    most = abs(y) * unit
+    most = library.where(abs(y) < inf, abs(y) * unit, 0.0)
     return library.where(distance * NEAR < most, distance * NEAR, most)
 
 
