@@ -25,6 +25,7 @@ def assert_same(
     dtypes: Sequence[str] = USUAL,
     rules: str | None = None,
     axes: Mapping[int, str] | None = None,
+    own_weights: bool = False,
 ) -> Report:
     """Compare a port with its original as `parity.port` does, and raise AssertionError where they differ.
 
@@ -36,6 +37,7 @@ def assert_same(
         dtypes: Of "float64", "float32", "bfloat16" and "float16".
         rules: A file of rules, or a dialect, from the original's names to the port's.
         axes: For an input's number how the port's axes follow from the original's.
+        own_weights: Whether both keep the weights that they come with, as after folding or fusing.
 
     Returns:
         The report, where they are the same.
@@ -44,7 +46,9 @@ def assert_same(
         AssertionError: with the report as text, where they differ.
         ParityError: where they cannot be compared.
     """
-    report = port(original, port_of_it, inputs, modes=modes, dtypes=dtypes, rules=rules, axes=axes)
+    report = port(
+        original, port_of_it, inputs, modes=modes, dtypes=dtypes, rules=rules, axes=axes, own_weights=own_weights
+    )
     REPORTS.append(report)
     if not report.passed:
         raise AssertionError(f"the port is not its original\n{to_text(report)}")

@@ -21,6 +21,15 @@ FLOAT32 = 2.0**-24
 DRAWS = 4
 
 
+def test_what_is_infinite_on_the_way_leaves_no_nan():
+    x = torch.tensor([-1000.0, 0.5, 1000.0], dtype=torch.float64, requires_grad=True)
+    with MonteCarlo(FLOAT32, 0):
+        y = torch.sigmoid(x)  # 1 / (1 + exp(1000))
+        (gradient,) = torch.autograd.grad(y.sum(), x)
+    assert y.detach().tolist() == [0.0, pytest.approx(0.6224593, abs=1e-6), 1.0]
+    assert gradient.tolist() == [0.0, pytest.approx(0.2350037, abs=1e-6), 0.0]
+
+
 def normal(*shape):
     return lambda rng: rng.standard_normal(shape).astype(np.float32)
 

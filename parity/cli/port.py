@@ -49,6 +49,9 @@ def port(
     as_is: Annotated[
         bool, typer.Option("--as-is", help="Keep weights that hold one value throughout, which hide mistakes.")
     ] = False,
+    own_weights: Annotated[
+        bool, typer.Option("--own-weights", help="Both keep theirs, as after folding or fusing in float64.")
+    ] = False,
     python: Annotated[
         list[str] | None, typer.Option(help="An interpreter, original=ENV/bin/python or port=...; repeatable.")
     ] = None,
@@ -73,6 +76,8 @@ def port(
     """
     reports = {"--json": json, "--html": html, "--junit": junit, "--write-rules": write_rules}
     output = check_reports(reports, *(input or ()), weights)
+    if own_weights and (rules or write_rules or weights):
+        raise ParityError("--own-weights pairs none: leave --rules, --write-rules and --weights out")
     arrays = [array for path in input or () for array in inputs.from_file(path)]
     arrays += inputs.from_shapes(shape or [], seed)
     if not arrays:
@@ -93,6 +98,7 @@ def port(
             compiled=compile,
             redraw=not as_is,
             write_rules=write_rules,
+            own_weights=own_weights,
             detail=html is not None,
             advance=advance,
         )

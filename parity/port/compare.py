@@ -58,6 +58,7 @@ def port(
     compiled: bool = False,
     redraw: bool = True,
     write_rules: Path | None = None,
+    own_weights: bool = False,
     detail: bool = False,
     advance: Advance = lambda _: None,
 ) -> Report:
@@ -77,6 +78,8 @@ def port(
         compiled: Whether the port is judged compiled as a whole too, in each precision but float64.
         redraw: Whether weights that hold one value throughout get drawn ones, because they would hide mistakes.
         write_rules: Where the pairs are written as rules.
+        own_weights: Whether both keep the weights that they come with, bit for bit, as after folding or fusing, where
+            none pair: the function alone is compared, and no gradients of weights.
         detail: Whether each layer is measured in noise units and pictured, in every precision, also where all is the
             same; it takes more passes.
         advance: Called with what is done next, in words.
@@ -104,7 +107,8 @@ def port(
                 left.ask("round_settings")
                 right.ask("round_settings")
             precision.refuse_half(walk, tuple(dtypes))
-            found = _give_weights(walk, checkpoint, rules, redraw, write_rules)
+            given = checkpoint, rules, redraw, write_rules
+            found = _keep_weights(walk) if own_weights else _give_weights(walk, *given)
             for mode in (mode for mode in modes if mode != "training"):
                 _compare_mode(walk, mode, dtypes, ("eager", "compiled") if compiled else ("eager",))
             if "training" in modes:
@@ -149,6 +153,13 @@ def _give_weights(
     pairs = {key: (source, pairing.how[key]) for key, source in pairing.keys.items()}
     only = tuple(pairing.only_original), tuple(pairing.only_port)
     return Weights(pairs, *only, drawn, own, wrong, decided)
+
+
+def _keep_weights(walk: Walk) -> Weights:
+    """Leave both models' weights alone; names pair the layers."""
+    original, port = walk.original.ask("get_weights")[0], walk.port.ask("get_weights")[0]
+    walk.pairs = layers.pair_layers(walk.original.facts, walk.port.facts, weights.pair(original, port, None, None))
+    return Weights({}, own=True)
 
 
 def _loose(walk: Walk, pairing: weights.Pairing, port: Arrays) -> frozenset[str]:

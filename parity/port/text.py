@@ -59,6 +59,8 @@ def _weights(weights: Weights) -> str:
     counts: dict[str, int] = {}
     for _, how in weights.pairs.values():
         counts[how] = counts.get(how, 0) + 1
+    if weights.own and not weights.pairs:
+        return "each its own, not compared"
     said = [f"{len(weights.pairs)} arrays paired by " + ", ".join(f"{how} ({n})" for how, n in counts.items())]
     if weights.own:
         said.append("the port brings its own values")
