@@ -67,6 +67,11 @@ def main() -> None:
 
 
 def _run() -> int | None:
+    if sys.argv[1:2] == ["answer"]:
+        # It is for machines where neither Typer nor Rich needs to be.
+        from .answer import main as answer
+
+        return answer(sys.argv[2:])
     import typer
 
     from .cli.app import app

@@ -57,7 +57,7 @@ def rewrite(source, target, change):
     manifest, arrays = manifest_of(source), load_file(source)
     manifest.pop("digest")
     change(manifest, arrays)
-    manifest["digest"] = records._sign(manifest)
+    manifest["digest"] = records.sign(manifest)
     save_file(arrays, target, {"attention-parity": json.dumps(manifest)})
     return target
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import calibrate, convert, diff, doctor, envs, export, inspect, lower, mutants, port, records, run
+from . import calibrate, capsule, convert, diff, doctor, envs, export, inspect, lower, mutants, port, records, run
 
 GROUPS: Mapping[str, Mapping[str, Callable[..., None]]] = {
     "Prove": {
@@ -31,6 +31,8 @@ GROUPS: Mapping[str, Mapping[str, Callable[..., None]]] = {
         "plan": records.plan,
         "record": records.record,
         "compare": records.compare,
+        "capsule": capsule.capsule,
+        "answer": capsule.answer,
     },
 }
 
@@ -58,7 +60,9 @@ app = typer.Typer(
 )
 for commands in GROUPS.values():
     for name, function in commands.items():
-        app.command(name)(function)
+        # Its own parser knows its options, so that it needs no Typer.
+        passed_on = {"allow_extra_args": True, "ignore_unknown_options": True} if name == "answer" else None
+        app.command(name, context_settings=passed_on)(function)
 
 
 def _show_version(wanted: bool) -> None:

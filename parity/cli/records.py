@@ -59,7 +59,7 @@ def plan(
     parity plan -o all.plan
     """
     atomic.check_target(output, force=force)
-    records.write(output, _plan(case, dtype, check, image, seed), force=force)
+    records.write(output, draw_plan(case, dtype, check, image, seed), force=force)
 
 
 def record(
@@ -91,7 +91,7 @@ def record(
     if planned is not None and (case or dtype or check or image or seed):
         raise ParityError("--plan says the cases, precisions, checks, image and seed; leave those options out")
     backends, missing = choose_backends(framework, device, python, config, allow_tf32=allow_tf32, no_cache=no_cache)
-    todo = records.read(planned) if planned is not None else _plan(case, dtype, check, image, seed)
+    todo = records.read(planned) if planned is not None else draw_plan(case, dtype, check, image, seed)
     with cases_bar() as bar:
         task = bar.add_task("computing", total=len(todo.cases) * len(backends))
         advance = partial(bar.advance, task)
@@ -134,9 +134,10 @@ def compare(
     raise typer.Exit(0 if report.passed else 1)
 
 
-def _plan(
+def draw_plan(
     case: list[str] | None, dtype: list[str] | None, check: list[str] | None, image: Path | None, seed: int
 ) -> records.Record:
+    """The plan that the options say."""
     chosen = catalogue.select(split(case))
     dtypes = choose(split(dtype) or DTYPES[:2], DTYPES, "--dtype")
     checks = choose(split(check) or CHECKS[:1], CHECKS, "--check")

@@ -19,7 +19,9 @@ __all__ = ["COLUMNS", "EXECUTIONS", "FRAMEWORKS", "TABLE", "check_column", "inst
 
 def installed(name: str) -> bool:
     """Whether the framework's packages can be found, without importing them."""
-    return all(find_spec(package) is not None for package in TABLE[check_column(name)].packages)
+    # A folder of that name where one stands, such as one that `parity envs` makes, has a spec too, but no file.
+    specs = [find_spec(package) for package in TABLE[check_column(name)].packages]
+    return all(spec is not None and spec.origin is not None for spec in specs)
 
 
 def load(name: str) -> "Adapter":

@@ -80,7 +80,8 @@ TABLE: Mapping[str, Framework] = {
             pip_gpu=("jax[cuda13]", "flax"),
             label="flax",
             abilities=Abilities(("eager", "nnx.jit", "folded")),
-            pip_lower=("jax-cuda12-plugin=={jax}", "jax-cuda12-pjrt=={jax}"),
+            # The plug-in compiles to PTX; the assembler and CUDA's own functions come with the third.
+            pip_lower=("jax-cuda12-plugin=={jax}", "jax-cuda12-pjrt=={jax}", "nvidia-cuda-nvcc-cu12"),
             switches={
                 "NVIDIA_TF32_OVERRIDE": "0",
                 "JAX_DEFAULT_MATMUL_PRECISION": "highest",

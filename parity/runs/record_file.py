@@ -8,7 +8,8 @@ or edited by hand; they are no signature, so who made a record is to be known fr
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -86,6 +87,13 @@ def digest(array: np.ndarray) -> str:
 
 def write(path: Path, record: Record, *, force: bool = False) -> None:
     """Write the record, whole or not at all; see `parity.weights.files.atomic.write_file` for what is raised."""
+    metadata, arrays = encode(record)
+    with atomic.write_file(path, force=force) as file:
+        file.write(save(arrays, metadata))
+
+
+def encode(record: Record) -> tuple[dict[str, str], Arrays]:
+    """The record as the metadata and the arrays of its file."""
     inputs = list_inputs(record.drawn)
     arrays = {join(_INPUTS, name): array for name, array in inputs.items()}
     runs = []
@@ -111,9 +119,8 @@ def write(path: Path, record: Record, *, force: bool = False) -> None:
         "inputs": {name: digest(array) for name, array in inputs.items()},
         "runs": runs,
     }
-    text = json.dumps({**manifest, "digest": _sign(manifest)}, sort_keys=True)
-    with atomic.write_file(path, force=force) as file:
-        file.write(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, {_KEY: text}))
+    text = json.dumps({**manifest, "digest": sign(manifest)}, sort_keys=True)
+    return {_KEY: text}, {name: np.ascontiguousarray(array) for name, array in arrays.items()}
 
 
 def read(path: Path) -> Record:
@@ -123,9 +130,16 @@ def read(path: Path) -> Record:
         ParityError: for a file that is no record, damaged, edited, or of another catalogue; the line names the file and
             what is wrong.
     """
-    try:
+    with naming(path):
         contents = reader.read(path)
-        return _check(contents.metadata, contents.arrays)
+        return decode(contents.metadata, contents.arrays)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Raise ParityError with the file's name for whatever is wrong in it."""
+    try:
+        yield
     except ParityError as error:
         raise ParityError(f"{path}: {error}") from None
     # JSON that is none, that has a number of thousands of digits, or is nested as deep.
@@ -158,14 +172,15 @@ def _short(left: Any, right: Any) -> str:
     return ", ".join(only[:3]) + (" and more" if len(only) > 3 else "") if only else "nothing more"
 
 
-def _check(metadata: Mapping[str, str], arrays: Arrays) -> Record:
+def decode(metadata: Mapping[str, str], arrays: Arrays) -> Record:
+    """The record that metadata and arrays are of, if they are what `read` says."""
     if _KEY not in metadata:
         raise ParityError("is no record of parity: it has no manifest")
     manifest = json.loads(metadata[_KEY])
     if not isinstance(manifest, dict) or manifest.get("version") != VERSION:
         raise ParityError(f"its manifest must be of version {VERSION}")
     schema.check(manifest, _MANIFEST, "its manifest")
-    if manifest.pop("digest") != _sign(manifest):
+    if manifest.pop("digest") != sign(manifest):
         raise ParityError("its manifest was edited or damaged: it does not have the digest that it states")
     _check_text(manifest)
     _check_once("cases", [item["name"] for item in manifest["cases"]])
@@ -286,7 +301,8 @@ def _compare_digests(stated: Mapping[str, str], found: Mapping[str, str]) -> Non
         raise ParityError(f"{other[0]}{more} is not what its manifest says: damaged, exchanged, missing or added")
 
 
-def _sign(manifest: Mapping[str, Any]) -> str:
+def sign(manifest: Mapping[str, Any]) -> str:
+    """A digest of what JSON can hold."""
     return _hash(json.dumps(manifest, sort_keys=True))
 
 

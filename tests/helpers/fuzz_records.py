@@ -149,7 +149,7 @@ def mutate(good: Good, choose: random.Random) -> Good:
 def write(path: Path, manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """Write the record with a digest that fits."""
     unsigned = {key: value for key, value in manifest.items() if key != "digest"}
-    manifest = {**unsigned, "digest": records._sign(unsigned)}
+    manifest = {**unsigned, "digest": records.sign(unsigned)}
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     path.write_bytes(save(whole, {"attention-parity": json.dumps(manifest)}))
 

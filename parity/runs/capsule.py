@@ -1,0 +1,167 @@
+"""A capsule: a plan together with what every task of it must give, in one file of plain data.
+
+Whoever computes it, on whatever machine, is told there and then whether it is right, and sends back a record, which
+`parity compare` judges like any other. A capsule is a plan's file with more arrays, those expected, and a second
+manifest with their noise, the limits and a digest of each; reading it runs nothing of it.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from .. import protocol, schema
+from ..arrays import Arrays
+from ..catalogue.tasks import CHECKS, DTYPES, Abilities, list_tasks
+from ..errors import ParityError
+from ..frameworks import TABLE
+from ..protocol import join
+from ..verdict.expect import Expected
+from ..verdict.expect_all import Expectations, Key, expect_all, roundoffs
+from ..verdict.judge import NOISE_LIMIT, RELATIVE_LIMIT, Noise
+from ..verdict.judge_all import judge_all
+from ..verdict.results import Report
+from ..weights.files import atomic
+from ..weights.files import safetensors as reader
+from ..workers.backend import Backend
+from . import record as recording
+from . import record_file as records
+from .record_file import Record
+from .run import plan_all
+
+VERSION = 1
+LIMITS: Mapping[str, float] = {"relative": RELATIVE_LIMIT, "noise units": NOISE_LIMIT}
+# What may be asked: training begins at weights that the reference computes where it runs.
+ASKED = tuple(check for check in CHECKS if check != "training")
+_KEY = "attention-parity capsule"
+_EXPECTED = "expected"
+_ENTRY: Mapping[str, Any] = {
+    "case": str,
+    "dtype": DTYPES,
+    "mode": ("eval", "train"),
+    "check": ASKED,
+    "in_order": bool,
+    # Root mean square and largest element of each array's noise.
+    "noise": {str: [float]},
+    "undetermined": {str: str},
+    "digests": {str: str},
+}
+_MANIFEST: Mapping[str, Any] = {
+    "version": int,
+    "limits": dict.fromkeys(LIMITS, float),
+    "expected": [_ENTRY],
+    "digest": str,
+}
+
+
+@dataclass(frozen=True)
+class Capsule:
+    """What is asked, and what is expected."""
+
+    planned: Record
+    expectations: Expectations
+
+
+def make(planned: Record, *, advance: Callable[[], None] = lambda: None) -> Capsule:
+    """The plan with what the reference expects of it."""
+    expectations: Expectations = {}
+    units = roundoffs(allow_tf32=False)
+    for found in expect_all(planned.cases, planned.drawn, {}, planned.dtypes, planned.checks, units):
+        expectations |= found
+        advance()
+    return Capsule(planned, expectations)
+
+
+def answer(
+    capsule: Capsule,
+    backends: Sequence[Backend],
+    *,
+    timeout: float | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> tuple[Record, Report]:
+    """What each backend computes, and the verdict on it by the capsule; see `record` for what is raised."""
+    planned = capsule.planned
+    done = recording.record(planned, backends, timeout=timeout, advance=advance)
+    names = [backend.framework for backend in backends]
+    jobs = plan_all(planned.cases, names, planned.checks, planned.dtypes, ("eager",))
+    return done, judge_all(done.outcomes, jobs, capsule.expectations, planned.seed)
+
+
+def write(path: Path, capsule: Capsule, *, force: bool = False) -> None:
+    """Write the capsule, whole or not at all; see `parity.weights.files.atomic.write_file` for what is raised."""
+    metadata, arrays = records.encode(capsule.planned)
+    entries = []
+    for i, (key, expected) in enumerate(capsule.expectations.items()):
+        arrays |= {join(_EXPECTED, i, name): np.ascontiguousarray(array) for name, array in expected.arrays.items()}
+        entries.append(
+            {
+                **key._asdict(),
+                "noise": {name: [noise.rms, noise.peak] for name, noise in expected.noise.items()},
+                "undetermined": expected.undetermined,
+                "digests": {name: records.digest(array) for name, array in expected.arrays.items()},
+            }
+        )
+    manifest = {"version": VERSION, "limits": LIMITS, "expected": entries}
+    text = json.dumps({**manifest, "digest": records.sign(manifest)}, sort_keys=True)
+    with atomic.write_file(path, force=force) as file:
+        file.write(save(arrays, {**metadata, _KEY: text}))
+
+
+def read(path: Path) -> Capsule:
+    """The capsule, once everything in it is what its manifests say.
+
+    Raises:
+        ParityError: For a file that is no capsule, damaged, edited, of another catalogue or with other limits.
+    """
+    with records.naming(path):
+        contents = reader.read(path)
+        metadata = dict(contents.metadata)
+        if _KEY not in metadata:
+            raise ParityError("is no capsule; `parity capsule -o FILE` writes one")
+        manifest = json.loads(metadata.pop(_KEY))
+        ours = {name: array for name, array in contents.arrays.items() if protocol.first(name) == _EXPECTED}
+        planned = records.decode(metadata, {name: array for name, array in contents.arrays.items() if name not in ours})
+        if planned.outcomes:
+            raise ParityError("holds runs, which a capsule does not")
+        return Capsule(planned, _expectations(manifest, planned, protocol.select(ours, _EXPECTED)))
+
+
+def _expectations(manifest: Any, planned: Record, arrays: Arrays) -> Expectations:
+    schema.check(manifest, _MANIFEST, "its second manifest")
+    if manifest.pop("digest") != records.sign(manifest):
+        raise ParityError("its second manifest was edited or damaged: it does not have the digest that it states")
+    if manifest["version"] != VERSION or manifest["limits"] != LIMITS:
+        raise ParityError(f"its limits are not those of this version: {manifest['limits']}")
+    groups = protocol.by_first(arrays)
+    found: Expectations = {}
+    for i, entry in enumerate(manifest["expected"]):
+        key = Key(*(entry[name] for name in Key._fields))
+        found[key] = _expected(f"{key.case}, {key.dtype}, {key.check} {key.mode}", entry, groups.pop(str(i), {}))
+    if groups:
+        raise ParityError(f"it holds arrays that nothing is expected of: {next(iter(groups))[:80]}")
+    able = Abilities(TABLE["torch"].abilities.executions)
+    wanted = {
+        Key.of(case, task)
+        for case in planned.cases
+        for task in list_tasks(case, planned.checks, planned.dtypes, ("eager",), able)
+    }
+    if other := wanted ^ found.keys():
+        raise ParityError(f"what is expected is not what is asked: {next(iter(other)).case}")
+    return found
+
+
+def _expected(where: str, entry: Mapping[str, Any], arrays: Arrays) -> Expected:
+    names = arrays.keys()
+    if not names == entry["noise"].keys() == entry["digests"].keys() or not entry["undetermined"].keys() <= names:
+        raise ParityError(f"{where}: arrays, noise and digests must have the same names")
+    for name, array in arrays.items():
+        if array.dtype != np.float64 or not np.isfinite(array).all() or len(entry["noise"][name]) != 2:
+            raise ParityError(f"{where}: {name[:80]} must be finite float64, with two numbers for its noise")
+        if records.digest(array) != entry["digests"][name]:
+            raise ParityError(f"{where}: {name[:80]} is not what its manifest says: damaged or exchanged")
+    noise = {name: Noise(*entry["noise"][name]) for name in names}
+    return Expected(dict(arrays), noise, dict(entry["undetermined"]))
