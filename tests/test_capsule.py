@@ -16,7 +16,7 @@ from parity.frameworks import FRAMEWORKS
 from parity.runs import capsule as capsules
 from parity.runs import record_file as records
 
-ASKED = ("--case", "SE/1x1,CBAM/1x1", "--check", "forward,gradients,batch")
+ASKED = ("--case", "CBAM/1x1", "--check", "forward,gradients,batch")
 KEY = "attention-parity capsule"
 
 
@@ -49,20 +49,21 @@ def answers(folder):
 def test_an_environment_with_one_framework_answers(answers, folder, name):
     assert answers[name].returncode == 0, answers[name].stdout + answers[name].stderr
     assert answers[name].stdout.startswith(f"{name} on cpu (")
-    assert f"all the same: 20 checks; send back all-{name}.record" in answers[name].stdout
+    assert f"all the same: 10 checks; send back all-{name}.record" in answers[name].stdout
     (outcome,) = records.read(folder / f"all-{name}.record").outcomes
     assert outcome.framework == name
     assert all(outcome.facts[fact] for fact in ("versions", "switches", "precision_probe", "device", "python"))
 
 
-def test_answers_are_judged_like_a_local_run_to_the_last_digit(answers, folder):
-    judged, local = folder / "judged.json", folder / "local.json"
+def test_answers_are_judged_like_local_runs_to_the_last_digit(answers, folder):
     paths = [f"all-{name}.record" for name in FRAMEWORKS]
-    assert parity("compare", *paths, "--json", str(judged), cwd=folder).returncode == 0
-    done = parity("run", *ASKED, "--framework", ",".join(FRAMEWORKS), "--json", str(local))
-    assert done.returncode == 0, done.stdout
-    found = json.loads(judged.read_text())["results"]
-    assert [row for row in found if "~" not in row["framework"]] == json.loads(local.read_text())["results"]
+    assert parity("compare", *paths, "--json", "judged.json", cwd=folder).returncode == 0
+    found = json.loads((folder / "judged.json").read_text())["results"]
+    for name in FRAMEWORKS:  # one at a time: beside others PyTorch gets fewer threads, and adds in another order
+        done = parity("run", *ASKED, "--framework", name, "--json", str(folder / f"{name}.json"))
+        assert done.returncode == 0, done.stdout
+        local = json.loads((folder / f"{name}.json").read_text())["results"]
+        assert [row for row in found if row["framework"] == name] == local
 
 
 def test_what_a_capsule_expects_is_what_the_reference_does_to_the_last_bit(folder):
@@ -80,12 +81,12 @@ def test_what_a_capsule_expects_is_what_the_reference_does_to_the_last_bit(folde
 def test_an_answer_that_differs_is_exit_1_there_and_then(folder, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\nif 'parity.workers.worker' in sys.orig_argv:\n"
-        "    import torch_impl.se as se\n    se.mean_hw = lambda x: x.amax((2, 3), keepdim=True) * 1.001\n"
+        "    import torch_impl.cbam as se\n    se.mean_hw = lambda x: x.amax((2, 3), keepdim=True) * 1.001\n"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     done = parity("answer", str(folder / "all.capsule"), "--framework", "torch", "-o", str(tmp_path / "r"), env=env)
     assert done.returncode == 1, done.stderr
-    assert "FAILED SE/1x1 in torch, float64, forward eval: output is off by" in done.stdout
+    assert "FAILED CBAM/1x1 in torch, float64, forward eval: output is off by" in done.stdout
     assert records.read(tmp_path / "r").outcomes
 
 
