@@ -100,8 +100,7 @@ def test_a_call_that_nobody_knows_is_named():
 @pytest.mark.parametrize("name", targets.TARGETS)
 def test_a_target_says_what_is_asked_of_it(name):
     assert targets.memory(name) > 79 * 2**30
-    assert targets.capability(name) in (80, 90, 100)
-    assert targets.cores(name) > 100
+    assert 'platform_name: "CUDA"' in targets.describe(name)
 
 
 def program(**faults):
@@ -127,7 +126,7 @@ def test_a_program_is_compiled_once_for_cases_that_differ_in_their_values_alone(
     ("arguments", "words"),
     [
         (["--target", "h1000"], "--target must be one of h100, a100, b200, got 'h1000'"),
-        (["--framework", "paddle"], "--framework must be one of flax, torch, got 'paddle'"),
+        (["--framework", "paddle"], "--framework must be one of flax, got 'paddle'"),
         (["net.py:build"], "net.py is not there"),
         (["--shape", "2,3"], "--shape is for a factory of yours"),
         (["--case", "SE/1x1"], "is not installed for"),

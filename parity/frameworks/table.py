@@ -48,8 +48,6 @@ TABLE: Mapping[str, Framework] = {
             pip_gpu=("torch",),
             label="pt",
             abilities=Abilities(("eager", "torch.compile", "torch.export", "channels-last", "folded")),
-            # The version that PyTorch's own wheel names, where that names one.
-            pip_lower=("triton",),
             switches={"NVIDIA_TF32_OVERRIDE": "0", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
             tf32={"NVIDIA_TF32_OVERRIDE": ""},
         ),

@@ -19,7 +19,4 @@ CONTROLS = (
     Control("flax", "atomics", "a scattered sum without deterministic operations", "atomics"),
     Control("flax", "fma", "a maximum that is compared with its input computed anew", "fma"),
     Control("flax", "memory", "an array larger than the device", "memory"),
-    Control("torch", "product", "a matrix product in TF32", "tensor cores"),
-    Control("torch", "atomics", "a scattered sum with atomics", "atomics"),
-    Control("torch", "fma", "a batch norm and its maximum compared in one kernel", "fma"),
 )

@@ -16,7 +16,8 @@ from ..workers import endings, interpreters
 from .controls import CONTROLS
 from .judge import Program
 
-FRAMEWORKS = ("flax", "torch")
+# Those whose compiler works without the device, each in a file of its name.
+FRAMEWORKS = ("flax",)
 # What XLA writes down of a program; its name begins with the mark, see `parity.lower.flax`.
 DUMP = "--xla_dump_to={folder} --xla_dump_hlo_module_re=lowered"
 
@@ -149,15 +150,12 @@ def _environment(framework: str, folder: Path) -> dict[str, str]:
     """A process's environment: the honest switches, no device, and the path to this package."""
     environment = switches.environment(framework, "cpu")
     environment.pop("PYTHONHOME", None)
-    if framework == "flax":
-        environment["XLA_FLAGS"] += f" {DUMP.format(folder=folder / 'dump')}"
-        environment["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    environment["XLA_FLAGS"] += f" {DUMP.format(folder=folder / 'dump')}"
+    environment["TF_CPP_MIN_LOG_LEVEL"] = "2"
     return {
         **environment,
         "PYTHONPATH": interpreters.search_path(folder),
         "TMPDIR": str(folder),
-        "TRITON_CACHE_DIR": str(folder / "triton"),
-        "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",
     }

@@ -18,16 +18,6 @@ def memory(name: str) -> int:
     return _number(name, "device_memory_size")
 
 
-def capability(name: str) -> int:
-    """The device's compute capability, ten times: 90 is sm_90."""
-    return 10 * _number(name, "cuda_compute_capability { major") + _number(name, "minor")
-
-
-def cores(name: str) -> int:
-    """How many streaming multiprocessors it has."""
-    return _number(name, "core_count")
-
-
 def _number(name: str, field: str) -> int:
     found = re.search(rf"{re.escape(field)}: (\d+)", describe(name))
     assert found is not None, f"{field} of {name}"
