@@ -194,7 +194,7 @@ def test_the_tree_and_the_checks_fit_80_columns(width):
         for mode in ("eval", "train")
         for dtype, error, unit, why in (("float64", 0.5, "relative", "off"), ("float32", 0.68, "noise units", ""))
     )
-    text = as_text(replace(report(*LAYERS), checks=checks), width)
+    text = as_text(replace(report(*LAYERS, layer("long" * 15)), checks=checks), width)
     start = text.index("eval, float64: at most")
     body = text[start : text.index("DIFFERS eval mode")] + text[text.index("layers in eval") : text.index("FIRST DIFF")]
     assert max(map(len, body.splitlines())) <= 80
@@ -210,9 +210,10 @@ def test_no_color_is_heeded_on_a_terminal(monkeypatch):
     assert not colours.search(as_text(report(*LAYERS), force_terminal=True, color_system="standard"))
 
 
-def test_of_a_large_tree_what_adds_nothing_is_left_out_and_counted():
+@pytest.mark.parametrize("off", [0.5, 0.0], ids=["forward", "buffers"])
+def test_of_a_large_tree_what_adds_nothing_is_left_out_and_counted(off):
     healthy = [layer(f"{stage}{part}") for stage in ("a", "b") for part in ("", *(f".{i}" for i in range(30)))]
-    guilty = [layer("block"), layer("block.conv", off=0.5), *(layer(f"block.{i}") for i in range(3))]
+    guilty = [layer("block"), layer("block.conv", off=off), *(layer(f"block.{i}") for i in range(3))]
     text = as_text(report(layer(""), *healthy, *guilty))
     assert "a Conv (Conv2d) (30 layers inside)" in text
     assert "    block Conv" in text
