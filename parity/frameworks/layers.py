@@ -104,9 +104,11 @@ class Slot:
         Raises:
             ParityError: where `target` has no such array, or needs a size that nothing tells.
         """
-        keys, aliases = self.named(target)
         have, want = self.leaf.form(source), self.leaf.form(target)
         assert have is not None
+        if have is want and not have.aliases and self.keys[0] == spelled(self.keys[0], source):
+            return dict(zip(self.keys, arrays, strict=True))
+        keys, aliases = self.named(target)
         assert want is not None
         if have is want or (have.axes == want.axes and len(have.names) == len(want.names)):
             moved: Sequence[np.ndarray] = arrays
@@ -159,7 +161,7 @@ def resolve(shapes: Mapping[str, Sequence[int]], framework: str, layers: Mapping
     rows: dict[tuple[str, str, int], dict[tuple[bool, int], str]] = {}
     for key in shapes:
         name = spelled(key, framework)
-        owner = next(((path, place) for path, place in _owners(name, layers, framework)), None)
+        owner = _owner(name, layers, framework)
         if owner is not None:
             path, place = owner
             rows.setdefault((path, place.k, place.row), {})[place.alias, place.index] = key
@@ -203,7 +205,8 @@ def measured(layer: Layer, slot: Slot) -> Layer:
     """The layer with the sizes that not all frameworks' shapes tell: the heads, and the sides of a layer norm."""
     further = [name for name in slot.sizes if name.startswith("...")] if slot.kind == "layer-norm" else []
     names = [name for name in ("h",) if name in slot.sizes] + (further if len(further) > 1 else [])
-    return replace(layer, sizes={name: slot.sizes[name] for name in names})
+    sizes = {name: slot.sizes[name] for name in names}
+    return layer if sizes == layer.sizes else replace(layer, sizes=sizes)
 
 
 def normed(kind: str, names: Iterable[str]) -> str:
@@ -258,11 +261,13 @@ def _sum(two: np.ndarray, zero_from: float, width: int, keys: Sequence[str]) -> 
         return np.where(second == 0, first, np.where(first == 0, second, first + second))
 
 
-def _owners(name: str, layers: Mapping[str, Layer], framework: str) -> Iterator[tuple[str, Place]]:
+def _owner(name: str, layers: Mapping[str, Layer], framework: str) -> tuple[str, Place] | None:
+    """The path of the outermost layer that knows the array, and where its name stands there."""
     for path in prefixes(name):
         layer = layers.get(path)
         if layer is not None and layer.kind and (place := find(layer.kind, name[len(path) :].lstrip("."), framework)):
-            yield path, place
+            return path, place
+    return None
 
 
 @cache

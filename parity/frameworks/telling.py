@@ -1,7 +1,7 @@
 """The layers that the arrays of a file are of, as far as names and shapes tell, and what must be asked."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cache, lru_cache
 
@@ -36,19 +36,25 @@ def tell(
 
     def claim(path: str, layer: Layer) -> None:
         layers[path] = layer
-        names = [name for name in below(path) if find(layer.kind, name, framework) or not (layer.kind or "." in name)]
-        claimed.update(join(path, name) for name in names)
+        for name, _ in below(path):
+            if find(layer.kind, name, framework) or not (layer.kind or "." in name):
+                claimed.add(join(path, name))
 
     tree: dict[str, list[str]] = {}
     for name in names:
         for path in prefixes(name):
             tree.setdefault(path, []).append(name)
 
-    def below(path: str) -> list[str]:
-        return [name.removeprefix(f"{path}.") if path else name for name in tree.get(path, ())]
+    arrays: dict[str, tuple[tuple[str, tuple[int, ...]], ...]] = {}
+
+    def below(path: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        if path not in arrays:
+            start = len(path) + 1 if path else 0
+            arrays[path] = tuple([(name[start:], tuple(sides[name])) for name in tree.get(path, ())])
+        return arrays[path]
 
     def fits(path: str, kind: str) -> bool:
-        return _fits(kind, tuple((name, tuple(sides[join(path, name)])) for name in below(path)), framework)
+        return _fits(kind, below(path), framework)
 
     for path in tree:
         layer = exact.get(path) or next((w for p, w in wild.items() if fnmatchcase(path, p)), None)
@@ -57,10 +63,13 @@ def tell(
         if layer.kind == BARE:
             claim(path, Layer("", extras=True))
         # A pattern is for the layers that can be of that kind, among others that it fits too.
-        elif any(find(layer.kind, n, framework) for n in below(path)) and (path in exact or fits(path, layer.kind)):
+        elif any(find(layer.kind, n, framework) for n, _ in below(path)) and (path in exact or fits(path, layer.kind)):
             claim(path, layer)
+    leaves: dict[str, list[str]] = {}
+    for name in names:
+        leaves.setdefault(name.rpartition(".")[2], []).append(name)
     for kind in KINDS.values():
-        for name, path in _marked(names, kind, framework):
+        for name, path in _marked(leaves, kind, framework):
             if name in claimed or path in layers:
                 continue
             if fits(path, kind.name):
@@ -152,22 +161,31 @@ def _vocabulary(framework: str) -> frozenset[str]:
     return frozenset(last for name in names if "{" not in (last := name.rpartition(".")[2]))
 
 
-def _marked(names: Iterable[str], kind: Kind, framework: str) -> Iterator[tuple[str, str]]:
-    """The names that may mark a layer of that kind, and its path."""
+def _marked(leaves: Mapping[str, Sequence[str]], kind: Kind, framework: str) -> Iterator[tuple[str, str]]:
+    """The names that may mark a layer of that kind, and its path; the names are given by their last parts."""
     if framework in kind.mute:
         return
-    for part, pattern in _marks(kind.name, framework):
-        for name in names:
-            if part in name and (found := pattern.fullmatch(name)):
-                yield name, found["path"] or ""
+    for last, part, pattern in _marks(kind.name, framework):
+        # Only names with a number need a search.
+        numbered = [leaf for leaf in leaves if leaf.startswith(part)] if part else [last]
+        for leaf in numbered:
+            for name in leaves.get(leaf, ()):
+                if pattern is None:
+                    yield name, name[: -len(last) - 1]
+                elif found := pattern.fullmatch(name):
+                    yield name, found["path"] or ""
 
 
 @cache
-def _marks(kind: str, framework: str) -> list[tuple[str, re.Pattern[str]]]:
-    """The names of which every such layer has one: a part of each, and the pattern of a key that ends in it."""
+def _marks(kind: str, framework: str) -> list[tuple[str, str, re.Pattern[str] | None]]:
+    """The names of which every such layer has one: the last part, what it begins with before a number, the pattern."""
     forms = [KINDS[kind].leaves[row].form(framework) for row in KINDS[kind].marks]
-    names = [form.names[0] for form in forms if form]
-    return [(name.partition("{")[0], name_pattern(name, r"(?:(?P<path>.*)\.)?")) for name in names]
+    found = []
+    for name in (form.names[0] for form in forms if form):
+        last = name.rpartition(".")[2]
+        pattern = None if name == last and "{" not in last else name_pattern(name, r"(?:(?P<path>.*)\.)?")
+        found.append((last, last.partition("{")[0] if "{" in last else "", pattern))
+    return found
 
 
 def _is_reserved(name: str, framework: str) -> bool:

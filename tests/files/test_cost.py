@@ -11,7 +11,11 @@ import pytest
 from hurtful import ALL, DECOMPRESSED, write_hurtful
 
 import parity
+from parity.weights import files
+from parity.weights.files import budget, limits
+from parity.weights.files.budget import Budget
 
+FILES = [(".safetensors", "torch"), (".npz", "torch"), (".pt", "torch"), (".pdparams", "paddle"), (".msgpack", "flax")]
 HERE = Path(__file__).parent
 MIB = 1 << 20
 SECONDS, SECONDS_PER_MIB = 2.0, 0.1  # of the processor
@@ -73,7 +77,7 @@ def in_time(cost: dict[str, object], most: float) -> bool:
 # What is written is read: the limits of the readers follow from the file.
 @pytest.mark.parametrize(
     ("suffix", "count"),
-    [(".safetensors", 20_000), (".msgpack", 20_000), (".pt", 4_000), (".pdparams", 4_000), (".npz", 4_000)],
+    [(".safetensors", 20_000), (".msgpack", 20_000), (".pt", 4_000), (".pdparams", 20_000), (".npz", 4_000)],
 )
 def test_many_tensors(suffix: str, count: int, tmp_path: Path) -> None:
     weights = {f"layers.{i}.bias": np.full(2, i, np.float32) for i in range(count)}
@@ -89,10 +93,47 @@ def test_many_tensors(suffix: str, count: int, tmp_path: Path) -> None:
     assert np.array_equal(checkpoint.weights[f"layers.{count - 1}.bias"], weights[f"layers.{count - 1}.bias"])
 
 
-def test_more_than_can_be_read_is_not_written(tmp_path: Path) -> None:
-    weights = {f"{i}.bias": np.zeros(1, np.float32) for i in range(100_001)}
-    with pytest.raises(parity.ParityError, match="at most 100000 tensors"):
-        parity.save(weights, tmp_path / "x.safetensors")
+# Every format costs a step and a byte for each tensor what it costs for one, so that few tell of a hundred thousand.
+@pytest.mark.parametrize(("suffix", "framework"), FILES)
+def test_a_hundred_thousand_of_one_value_are_within_the_budget(
+    suffix: str, framework: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, count = tmp_path / f"x{suffix}", 2_000
+    parity.save({f"layers.{10_000 + i}.bias": np.float32(i) for i in range(count)}, path, framework=framework)
+    spent: list[Budget] = []
+    created = Budget.__init__
+    monkeypatch.setattr(Budget, "__init__", lambda self, stored: spent.append(self) or created(self, stored))
+    parity.load(path)
+    (left,) = spent
+    whole = Budget(path.stat().st_size)
+    per_tensor = (whole.steps - left.steps) / count, (whole.memory - left.memory) / count
+    allowed = Budget(path.stat().st_size * limits.MAX_TENSORS // count)
+    assert per_tensor[0] * limits.MAX_TENSORS <= allowed.steps
+    assert per_tensor[1] * limits.MAX_TENSORS <= allowed.memory + allowed.objects
+
+
+@pytest.mark.parametrize(("suffix", "framework"), [*FILES, (".orbax", "flax")])
+def test_what_is_written_is_read_and_one_more_is_not_written(
+    suffix: str, framework: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_TENSORS", 20)
+    weights = {f"layers.{i}.bias": np.ones(1, np.float32) for i in range(20)}
+    parity.save(weights, tmp_path / f"x{suffix}", framework=framework)
+    assert parity.load(tmp_path / f"x{suffix}").weights.keys() == weights.keys()
+    weights["more.bias"] = np.ones(1, np.float32)
+    with pytest.raises(parity.ParityError, match="a file can have at most 20 tensors, got 21: several can have more"):
+        parity.save(weights, tmp_path / f"y{suffix}", framework=framework)
+    assert [path.name for path in tmp_path.iterdir()] == [f"x{suffix}"]
+    parity.save(weights, tmp_path / "shards", framework=framework, shard="1GB")
+    assert parity.load(tmp_path / "shards").weights.keys() == weights.keys()
+
+
+def test_what_could_not_be_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MANY", 10)
+    monkeypatch.setattr(budget, "STEPS", 0)
+    weights = {f"{i}.bias": np.float32(i) for i in range(2000)}
+    with pytest.raises(parity.ParityError, match=r"too small for a \.pdparams to be read again; write a \.safetensors"):
+        parity.save(weights, tmp_path / "x.pdparams")
     assert not list(tmp_path.iterdir())
 
 

@@ -1,10 +1,12 @@
 """Weights in files: every framework's formats, read without trust and written whole or not at all."""
 
+import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -26,6 +28,7 @@ MAX_MESSAGE = 280  # characters, so that the line has no more than 300 with what
 # What a file's metadata says where names only look as if a wrapper had put a word before them.
 NAMES, KEPT = "names", "as they are"
 _LISTED = 8
+MANY = 20_000  # tensors from which a file is read before it gets its name
 
 
 @dataclass(frozen=True)
@@ -258,6 +261,26 @@ def write(
     else:
         with atomic.write_file(path, force=force) as file:
             target.module.write(file, arrays, metadata, framework, advance)
+            if len(arrays) > MANY:
+                _check_readable(file, target)
+
+
+def _check_readable(file: IO[bytes], target: Format) -> None:
+    """Raise ParityError where a file of very many small tensors takes more to read than a file of its size may.
+
+    It is looked at before it gets its name, by the number of its descriptor; what goes to a pipe has none.
+    """
+    file.flush()
+    by_number = Path(f"/proc/self/fd/{file.fileno()}") if isinstance(file, io.BufferedRandom) else None
+    if by_number is None or not by_number.exists():
+        return
+    try:
+        with without_collector():
+            target.module.read(by_number)
+    except ParityError as error:
+        raise ParityError(
+            f"so many tensors are too small for a {target.suffixes[0]} to be read again; write a .safetensors ({error})"
+        ) from error
 
 
 def check_target(path: Path, *, force: bool, shard: str | None = None) -> None:

@@ -18,6 +18,7 @@ _ENTRY = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _MAX_COMMENT = 0xFFFF
 _PIECE = 64 << 10
+_BESIDES = 16  # members of a .pt that are no tensors
 _MEMBER = 512  # bytes of memory
 _MEMBER_STEPS = 5
 
@@ -79,7 +80,7 @@ def members(mapped: mmap, budget: Budget) -> tuple[dict[str, Member], bytes]:
     if end >= _LOCATOR.size and mapped[end - _LOCATOR.size : end].startswith(b"PK\6\7"):
         _, _, end, _ = _LOCATOR.unpack_from(mapped, end - _LOCATOR.size)
         *_, count, size, offset = _END64.unpack_from(mapped, end)
-    limits.check_count(count)
+    limits.check_count(count, _BESIDES)
     budget.take(_MEMBER * count)
     budget.step(_MEMBER_STEPS * count)
     if size > limits.MAX_HEADER or offset + size > end:

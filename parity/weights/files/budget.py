@@ -13,6 +13,9 @@ from ...errors import ParityError
 
 MEMORY = 40 << 20
 MEMORY_PER_BYTE = 12
+# Objects may take more than arrays, which are copied once more: what is paid for them is at least what they take.
+OBJECTS = 20 << 20
+OBJECTS_PER_BYTE = 4
 STEPS = 1_200_000  # of a microsecond each, or less
 STEPS_PER_BYTE = 0.15
 # Steps keep the time; the clock is for machines on which a step takes far longer.
@@ -31,6 +34,7 @@ class Budget:
     def __init__(self, stored: int) -> None:
         self.stored = stored
         self.memory = MEMORY + MEMORY_PER_BYTE * stored
+        self.objects = OBJECTS + OBJECTS_PER_BYTE * stored
         self.steps = int(STEPS + STEPS_PER_BYTE * stored)
         self.unclocked = 0
         self.late = False
@@ -40,13 +44,14 @@ class Budget:
         """Allow what further files of so many bytes, which belong to this one, may cost."""
         self.stored += stored
         self.memory += MEMORY_PER_BYTE * stored
+        self.objects += OBJECTS_PER_BYTE * stored
         self.steps += int(STEPS_PER_BYTE * stored)
         self.end += SECONDS_PER_MIB * stored / (1 << 20)
 
     def take(self, count: int) -> None:
-        """Pay for `count` bytes of memory."""
+        """Pay for `count` bytes of memory for objects, which are let go again before arrays are worked with."""
         self.memory -= count
-        if self.memory < 0:
+        if self.memory < -self.objects:
             raise ParityError(
                 f"would take far more memory than its {self.stored} bytes explain; if it is yours, {_COMPACT}"
             )
@@ -67,7 +72,7 @@ class Budget:
         """Ask whether the values of a JSON text may be made, which take far more memory than their text."""
         values = 40 * text.count(b",") + 88 * text.count(b"[") + 240 * text.count(b"{") + 36 * text.count(b'"')
         if values + len(text) * (1 if text.isascii() else 4) > self.memory:
-            self.take(self.memory + 1)
+            self.take(self.memory + self.objects + 1)
 
     def tensors(self, count: int) -> None:
         """Pay for the objects of `count` tensors."""

@@ -97,10 +97,15 @@ def count_bytes(shape: Iterable[int], dtype: np.dtype) -> int:
     return math.prod(shape) * dtype.itemsize
 
 
-def check_count(count: int) -> None:
-    """Raise ParityError where a file says that it holds more than a hundred thousand tensors."""
-    if count > MAX_TENSORS:
-        raise ParityError(f"at most {MAX_TENSORS} tensors can be read, got {count}")
+def check_count(count: int, besides: int = 0) -> None:
+    """Raise ParityError where a file holds more than a hundred thousand tensors, and `besides` what is none.
+
+    One rule for every format, to read and to write, so that what is written is read.
+    """
+    if count > MAX_TENSORS + besides:
+        raise ParityError(
+            f"a file can have at most {MAX_TENSORS} tensors, got {count}: several can have more (--shard)"
+        )
 
 
 def dtype_named(name: object) -> np.dtype:

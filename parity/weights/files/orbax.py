@@ -27,6 +27,7 @@ from .wrappers import train_state
 _CHECKPOINT = "_CHECKPOINT_METADATA"
 _VALUE = ".value"  # what Orbax puts behind the name of an nnx.Variable
 MAX_ENTRIES = 100_000
+_KEYS = 4  # to a tensor: its description and its chunks
 _MAX_DESCRIPTION = 1 << 16  # bytes of an array's .zarray or zarr.json
 # What TensorStore needs for a chunk, measured.
 _CHUNK_MEMORY = 2200
@@ -166,7 +167,7 @@ def _child(path: Path, budget: Budget) -> Iterator[_Child]:
         "path": str(path),
         "memory": budget.memory + _THREADS_MEMORY,
         "seconds": SECONDS + SECONDS_PER_MIB * budget.stored / (1 << 20),
-        "keys": limits.MAX_TENSORS,
+        "keys": _KEYS * limits.MAX_TENSORS,
         "description": _MAX_DESCRIPTION,
     }
     # Without the script's folder among the places of modules: its neighbours have the names of libraries.

@@ -26,11 +26,12 @@ _MARK = object()
 # What is paid for: a place on the stack for each step, an object, a place in a memo or a dictionary. Nothing is paid
 # back, so that these are upper bounds.
 _BATCH = 256
-_STEP = 12
+_STEP = 9
 _OBJECT = 64
 _PLACE = 8
 _ENTRY = 104
-_CALL = 6  # steps
+_CALL = 3  # steps
+_NAME = 2
 _SET = Name("builtins", "set")
 # What protocols below 3 call them.
 _MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
@@ -355,7 +356,7 @@ class _Machine:
             raise ParityError("a global must be named by text")
         value = Name(_MODULES.get(module, module), name)
         self.budget.take(2 * _OBJECT)
-        self.budget.step(_CALL)
+        self.budget.step(_NAME)
         if isinstance(call := self.calls.get(value), Refused):
             raise ParityError(f"the pickle names {module[:60]!a} {name[:60]!a}, {call.reason}")
         self.push(value)
