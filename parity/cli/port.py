@@ -24,7 +24,8 @@ def port(
     original: Annotated[str, typer.Argument(help="FILE.py:FACTORY or package.module:factory; it gives the model.")],
     port: Annotated[str, typer.Argument(help="The same for the port, in any framework.")],
     shape: Annotated[
-        list[str] | None, typer.Option(help="An input drawn: 2,3,64,64, or integers 2,16:int<1000; repeatable.")
+        list[str] | None,
+        typer.Option(help="An input drawn: 2,3,64,64, with 2,3,64,64:ties, or integers 2,16:int<1000; repeatable."),
     ] = None,
     input: Annotated[
         list[Path] | None, typer.Option(help="Inputs from .npz, .npy or a photograph, as the original takes them.")

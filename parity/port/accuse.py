@@ -228,8 +228,10 @@ def _causes(
 ) -> tuple[tuple[Cause, ...], int]:
     """What reproduces everything that the layer makes of the original's tensors, tried on the side of PyTorch."""
     path, _, number = event.layer.rpartition("|")
-    if path not in walk.pairs or event.direction == "backward":
+    if path not in walk.pairs:
         return (), 0
+    if event.direction == "backward":
+        return _backward_causes(walk, mode, event, comparison, theirs, fed, info, layer, line, lines)
     if double := _single_precision(event, layer, line, fed):
         return (double,), 1
     if f"value|{event.name}" in info["random"]:
@@ -282,6 +284,52 @@ def _causes(
     # Where many fit, what the layer does here tells none of them from the others.
     named = tuple(causes.values())
     return named if len(named) <= COMPETING else (), facts["tried"]
+
+
+def _backward_causes(
+    walk: Any,
+    mode: str,
+    event: layers.Event,
+    comparison: layers.Comparison,
+    theirs: Arrays,
+    fed: Arrays,
+    info: Mapping[str, Any],
+    layer: Mapping[str, Any],
+    line: Place,
+    lines: tuple[int, int],
+) -> tuple[tuple[Cause, ...], int]:
+    """What reproduces the gradients of a layer whose values are right, tried where the original is PyTorch's."""
+    path, _, number = event.layer.rpartition("|")
+    if walk.original.facts["framework"] != "torch":
+        return (), 0
+    walk.advance(f"trying known differences of gradients in {path or 'the model'}")
+    children = {child for child, parent in info["parents"].items() if parent == event.layer and child != event.layer}
+    ends = [f"{event.layer}|in|", *(f"{child}|out|" for child in children)]
+    names = [name for name in comparison.names if name.startswith(tuple(ends)) and f"gradient|{name}" in fed]
+    wanted = {}
+    for name in names:
+        source, fit = comparison.names[name], comparison.fits.get(name)
+        if fit is not None and f"gradient|{source}" in theirs:
+            wanted[source] = fit.undo(fed[f"gradient|{name}"], theirs[f"value|{source}"].shape)
+    sources = set(comparison.names.values())
+    roots = {f"|0|in|{i}": array for i, array in enumerate(walk.inputs[0])}
+    _, facts = walk.original.ask(
+        "search_backward",
+        target=f"{walk.pairs[path]}|{number}",
+        given={source: theirs[f"value|{source}"] for source in sources} | roots,
+        cotangents={source: theirs[f"gradient|{source}"] for source in sources if f"gradient|{source}" in theirs},
+        come=wanted,
+        inputs=len(walk.inputs[0]),
+        train=mode == "train",
+    )
+    partner = next(each for each in walk.original.facts["layers"] if each["path"] == walk.pairs[path])
+    causes: dict[tuple[str, str], Cause] = {}
+    for found in facts["found"]:
+        ours = line if layer["leaf"] else _line(layer["forward"][0], lines, found["words"], line)
+        said = place(partner["file"], partner["line"]) if layer["leaf"] else place(*found["place"])
+        cause = Cause(found["what"], found["here"], found["there"], ours, said)
+        causes.setdefault((cause.what, cause.port), cause)
+    return tuple(causes.values()) if len(causes) <= COMPETING else (), facts["tried"]
 
 
 def _made_by(call: str, comparison: layers.Comparison, info: Mapping[str, Any]) -> list[str]:

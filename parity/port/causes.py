@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from . import trees
 from .differences import TABLE, Change
+from .gradient_differences import GRADIENTS
 from .side import Arrays, Side
 from .taps import Feed, calling_line
 
@@ -165,12 +166,95 @@ class Search(Feed):
             tensor = come.get(name)
             if tensor is None or tuple(tensor.shape) != wanted.shape:
                 return False
-            got = tensor.detach().numpy()
-            scale = float(np.abs(wanted).max()) if wanted.size else 0.0
-            with np.errstate(all="ignore"):
-                if wanted.size and not float(np.abs(got - wanted).max()) <= REPRODUCED * scale:
-                    return False
+            if not _near(tensor.detach().numpy(), wanted):
+                return False
         return True
+
+
+@dataclass
+class _Backward(Feed):
+    """A feed that shows the operations of one call's own code to `visit`."""
+
+    target: str = ""
+    visit: Callable[[Any, Any, Any], Any] = lambda func, args, kwargs: func(*args, **kwargs)
+
+    def compute(self, name: str, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if name != self.target:
+            return forward(*args, **kwargs)
+        with _Visit(lambda func, args, kwargs: self._seen(func, args, kwargs)):
+            return forward(*args, **kwargs)
+
+    def _seen(self, func: Any, args: Any, kwargs: Any) -> Any:
+        if self.stack[-1] == self.target and _name(func) in GRADIENTS:
+            return self.visit(func, args, kwargs)
+        return func(*args, **kwargs)
+
+
+def search_backward(
+    side: Side, target: str, given: Arrays, cotangents: Arrays, wanted: Arrays, inputs: int, train: bool
+) -> dict[str, Any]:
+    """The known differences of one call that give the gradients that the other side gave, see `search`.
+
+    Args:
+        side: PyTorch's side.
+        target: The call, `path|number`.
+        given: The original's tensors by this side's names.
+        cotangents: What comes back to each of them in the original.
+        wanted: The gradients that the other side's layer gives, by this side's names.
+        inputs: How many arguments the model takes.
+        train: Train mode or eval mode.
+    """
+
+    def attempt(visit: Callable[[Any, Any, Any], Any]) -> Arrays:
+        side.begin("float64", train)
+        taps = _Backward(side.tools, target=target, visit=visit)
+
+        def function(model: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
+            taps.given = tensors
+            with side.tools.tapped(model, taps):
+                model(*(tensors[f"|0|in|{i}"] for i in range(inputs)))
+            return taps.come
+
+        return side.tools.pull(side.model, function, given, cotangents)[1]
+
+    places: list[tuple[tuple[str, int], list[Change]]] = []
+
+    def note(func: Any, args: Any, kwargs: Any) -> Any:
+        with torch._C.DisableTorchFunction():
+            places.append((calling_line(), list(GRADIENTS[_name(func)](func, args, kwargs, {}))))
+        return func(*args, **kwargs)
+
+    if _equal(attempt(note), wanted):
+        return {"found": [], "tried": 0}
+    found = []
+    for site, (place, changes) in enumerate(places):
+        for choice, change in enumerate(changes):
+            seen = iter(range(len(places)))
+
+            def visit(
+                func: Any, args: Any, kwargs: Any, seen: Any = seen, site: int = site, choice: int = choice
+            ) -> Any:
+                if next(seen, -1) != site:
+                    return func(*args, **kwargs)
+                return list(GRADIENTS[_name(func)](func, args, kwargs, {}))[choice].compute()
+
+            with suppress(RuntimeError, ValueError, IndexError, TypeError):
+                if _equal(attempt(visit), wanted):
+                    told = {"what": change.what, "here": change.here, "there": change.there}
+                    found.append(told | {"words": list(change.words), "place": list(place), "site": site})
+    return {"found": found, "tried": sum(len(changes) for _, changes in places)}
+
+
+def _equal(come: Arrays, wanted: Arrays) -> bool:
+    return all(
+        name in come and come[name].shape == array.shape and _near(come[name], array) for name, array in wanted.items()
+    )
+
+
+def _near(got: np.ndarray, wanted: np.ndarray) -> bool:
+    scale = float(np.abs(wanted).max()) if wanted.size else 0.0
+    with np.errstate(all="ignore"):
+        return not wanted.size or float(np.abs(got - wanted).max()) <= REPRODUCED * scale
 
 
 def _name(func: Any) -> str:

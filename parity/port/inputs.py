@@ -15,7 +15,7 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def from_shapes(shapes: Sequence[str], seed: int) -> list[np.ndarray]:
-    """An array for each text such as `2,3,64,64`, or with a range `2,16:int<1000`; float32 values are exact."""
+    """An array for each text: `2,3,64,64`, with few values `2,3,64,64:ties`, `2,16:int<1000`; float32 holds all."""
     rng = np.random.default_rng(seed)
     return [_draw(text, rng) for text in shapes]
 
@@ -24,13 +24,16 @@ def _draw(text: str, rng: np.random.Generator) -> np.ndarray:
     sizes, _, kind = text.partition(":")
     try:
         shape = tuple(int(size) for size in sizes.replace("x", ",").split(","))
-        most = int(kind.removeprefix("int<")) if kind else 0
-        if min(shape, default=0) < 1 or (kind and (not kind.startswith("int<") or most < 1)):
+        most = int(kind.removeprefix("int<")) if kind not in ("", "ties") else 0
+        if min(shape, default=0) < 1 or (kind not in ("", "ties") and (not kind.startswith("int<") or most < 1)):
             raise ValueError
     except ValueError:
         raise ParityError(
-            f"--shape must be sizes such as 2,3,64,64, of integers 2,16:int<1000 for values from 0 to 999, got {text!r}"
+            "--shape must be sizes such as 2,3,64,64, of integers 2,16:int<1000 for values from 0 to 999, with equal"
+            f" values and zeros 2,3,64,64:ties, got {text!r}"
         ) from None
+    if kind == "ties":
+        return rng.integers(-2, 3, shape).astype(np.float64)
     if kind:
         return rng.integers(0, most, shape)
     return rng.standard_normal(shape, np.float32).astype(np.float64)

@@ -222,6 +222,13 @@ class Side:
 
         return {}, causes.search(self, target, given, come, inputs, train, hints)
 
+    def search_backward(self, target: str, given: Arrays, cotangents: Arrays, come: Arrays, *, inputs: int,
+                        train: bool) -> tuple[Arrays, dict[str, Any]]:  # fmt: skip
+        """The known differences that only gradients show, of one call of a layer: see `causes`."""
+        from . import causes
+
+        return {}, causes.search_backward(self, target, given, cotangents, come, inputs, train)
+
     def round_settings(self) -> None:
         """Give each norm the epsilon and momentum that Paddle's kernels have: they keep float32's, of the old value."""
         for _, _, layer in self.tools.modules(self.model):
