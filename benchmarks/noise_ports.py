@@ -48,7 +48,7 @@ def rounded(framework: str, bits: int | None) -> Iterator[None]:
             if x.dtype != paddle.float32:
                 return x
             scale = 2.0**bits
-            exponent = paddle.exp2(paddle.floor(paddle.log2(x.detach().abs().clip(min=1e-30))))
+            exponent = 2.0 ** paddle.floor(paddle.log2(x.detach().abs().clip(min=1e-30)))
             near = paddle.round(x.detach() / exponent * scale) / scale * exponent
             return x + (near - x.detach())
 
