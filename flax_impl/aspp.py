@@ -8,7 +8,7 @@ from flax import nnx
 from jax import Array
 
 from .checks import check_fraction, check_input, check_rates, check_size
-from .layers import BatchNorm, conv2d, mean_hw
+from .layers import BatchNorm, conv2d, mean_hw, relu
 
 
 class ConvNormReLU(nnx.Module):
@@ -30,7 +30,7 @@ class ConvNormReLU(nnx.Module):
         self.norm = BatchNorm(out_channels, momentum=momentum, name=f"{name}.norm", rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        return nnx.relu(self.norm(self.conv(x)))
+        return relu(self.norm(self.conv(x)))
 
 
 class ASPP(nnx.Module):

@@ -7,7 +7,7 @@ from jax import Array
 from .aspp import ASPP, ConvNormReLU
 from .cbam import SpatialAttention
 from .checks import check_input
-from .layers import BatchNorm, Sequential, children, fold_norm, mean_hw, place, split_conv
+from .layers import BatchNorm, Sequential, children, fold_norm, mean_hw, place, relu, split_conv
 from .se_aspp import SE_ASPP
 from .se_resnet import Block, SEResNet
 
@@ -100,4 +100,4 @@ class FoldedASPP(nnx.Module):
         total = self.parts[-1](pooled)  # n 1 1 o
         for i, y in enumerate(maps):
             total = total + self.parts[i](y if scales is None else y * scales[i])  # n h w o
-        return nnx.relu(total)
+        return relu(total)

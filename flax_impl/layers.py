@@ -149,6 +149,11 @@ def max_pool(x: Array) -> Array:
     return nnx.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
 
 
+def relu(x: Array) -> Array:
+    """max(x, 0), whose derivative at 0 is 0; NaN stays NaN."""
+    return nnx.relu(x)
+
+
 def apply_gate(x: Array, kind: str, slope: float) -> Array:
     """The sigmoid, or the hard sigmoid clip(slope * x + 0.5, 0, 1) with derivative slope on the closed interval."""
     if kind == "sigmoid":

@@ -4,7 +4,7 @@ from flax import nnx
 from jax import Array
 
 from .checks import check_gate, check_hidden, check_input, check_size
-from .layers import apply_gate, conv2d, mean_hw
+from .layers import apply_gate, conv2d, mean_hw, relu
 
 
 class SE(nnx.Module):
@@ -52,7 +52,7 @@ class SE(nnx.Module):
         """The attention map alone: one factor in [0, 1] for each channel."""
         check_input(x.shape, "nhwc", self.channels)
         y = mean_hw(x)  # n 1 1 c
-        y = self.fc2(nnx.relu(self.fc1(y)))
+        y = self.fc2(relu(self.fc1(y)))
         return apply_gate(y, self.gate, self.slope)
 
     def __call__(self, x: Array) -> Array:

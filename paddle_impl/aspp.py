@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import paddle
-import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from .checks import check_fraction, check_input, check_rates, check_size
-from .layers import BatchNorm, conv2d, mean_hw
+from .layers import BatchNorm, conv2d, mean_hw, relu
 
 
 class ConvNormReLU(nn.Layer):
@@ -30,7 +29,7 @@ class ConvNormReLU(nn.Layer):
         self.norm = BatchNorm(out_channels, momentum=momentum, name=f"{name}.norm")
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(x)))
+        return relu(self.norm(self.conv(x)))
 
 
 class ASPP(nn.Layer):

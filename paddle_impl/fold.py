@@ -3,13 +3,12 @@
 from copy import deepcopy
 
 import paddle
-import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from .aspp import ASPP, ConvNormReLU
 from .cbam import SpatialAttention
 from .checks import check_input
-from .layers import BatchNorm, Sequential, children, fold_norm, mean_hw, place, split_conv
+from .layers import BatchNorm, Sequential, children, fold_norm, mean_hw, place, relu, split_conv
 from .se_aspp import SE_ASPP
 from .se_resnet import Block, SEResNet
 
@@ -103,4 +102,4 @@ class FoldedASPP(nn.Layer):
         total = self.parts[-1](pooled)  # n o 1 1
         for i, y in enumerate(maps):
             total = total + self.parts[i](y if scales is None else y * scales[i])  # n o h w
-        return F.relu(total)
+        return relu(total)

@@ -1,5 +1,6 @@
 """The primitives on which the frameworks disagree, made to agree."""
 
+import math
 from functools import cache
 
 import paddle
@@ -151,6 +152,12 @@ def max_pool(x: Tensor) -> Tensor:
     The gradient goes to the first of a window's equal places, row by row.
     """
     return F.max_pool2d(x, 3, 2, padding=1)
+
+
+def relu(x: Tensor) -> Tensor:
+    """max(x, 0), whose derivative at 0 is 0; NaN stays NaN."""
+    # Paddle's own relu makes 0 of NaN.
+    return F.hardtanh(x, 0.0, math.inf)
 
 
 def apply_gate(x: Tensor, kind: str, slope: float) -> Tensor:

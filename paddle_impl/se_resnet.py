@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from .cbam import CBAM
 from .checks import check_blocks, check_choice, check_classes, check_input, check_size
-from .layers import BatchNorm, Sequential, conv2d, max_pool, mean_hw
+from .layers import BatchNorm, Sequential, conv2d, max_pool, mean_hw, relu
 from .se import SE
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -37,7 +36,7 @@ class Block(nn.Layer):
         shortcut = self.attend(x, "identity")
         if self.downsample is not None:
             shortcut = self.downsample(shortcut)
-        return self.attend(F.relu(y + shortcut), "post")
+        return self.attend(relu(y + shortcut), "post")
 
 
 class BasicBlock(Block):
@@ -99,7 +98,7 @@ class BasicBlock(Block):
 
     def branch(self, x: Tensor) -> Tensor:
         """The residual: what is added to the shortcut."""
-        y = F.relu(self.bn1(self.conv1(x)))
+        y = relu(self.bn1(self.conv1(x)))
         return self.bn2(self.attend(self.conv2(y), "conv"))
 
 
@@ -158,8 +157,8 @@ class Bottleneck(Block):
 
     def branch(self, x: Tensor) -> Tensor:
         """The residual: what is added to the shortcut."""
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
+        y = relu(self.bn1(self.conv1(x)))
+        y = relu(self.bn2(self.conv2(y)))
         return self.bn3(self.attend(self.conv3(y), "conv"))
 
 
@@ -261,7 +260,7 @@ class SEResNet(nn.Layer):
     def stem(self, x: Tensor) -> Tensor:
         """The map that the first stage gets: (n, width, h / 4, w / 4), or of the input's size with a small stem."""
         check_input(x.shape, "nchw", self.channels)
-        y = F.relu(self.bn1(self.conv1(x)))
+        y = relu(self.bn1(self.conv1(x)))
         return y if self.small_stem else max_pool(y)
 
     def stages(self, x: Tensor) -> list[Tensor]:

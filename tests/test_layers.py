@@ -14,8 +14,14 @@ import paddle_impl
 import paddle_impl.layers
 import torch_impl
 import torch_impl.layers
-from parity import get_weights, set_weights
+from parity import frameworks, get_weights, set_weights
+from parity.catalogue.cases import select
+from parity.catalogue.inputs import default_image, read_image
+from parity.frameworks import FRAMEWORKS
 from parity.reference import modules as reference
+from parity.reference.arithmetic import Exact
+from parity.reference.evaluate import build
+from parity.runs.run import draw
 
 
 def norm_of(framework, **kwargs):
@@ -118,3 +124,47 @@ def test_paddles_mean_over_a_large_map_is_as_close_as_the_others(factor):
     truth = x.astype(np.float64).mean((2, 3), keepdims=True)
     y = paddle_impl.layers.mean_hw(paddle.to_tensor(x)).numpy()
     assert np.abs(y / truth - 1).max() <= 16 * 2.0**-24
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SE/hard-sigmoid",
+        "ChannelAttention/bias",
+        "CBAM/norm",
+        "ASPP/one-rate",
+        "SE_ASPP/options",
+        "BasicBlock/identity",
+    ],
+)
+def test_what_is_no_number_is_none_in_the_three(name, value):
+    case = select([name])[0]
+    drawn = draw(case, read_image(default_image()), 0)
+    x = drawn.x.astype(np.float64)
+    x[0, 1, 0, 0] = value
+    weights = {key: array.astype(np.float64) for key, array in drawn.weights.items()}
+    model = build(case)
+    reference.set_weights(model, weights)
+    with np.errstate(all="ignore"):
+        truth = model(x, Exact(), train=False)
+    assert 0 < np.isnan(truth).sum() < truth.size
+    for framework in FRAMEWORKS:
+        adapter = frameworks.load(framework)
+        model = adapter.build(case.module, case.args, case.kwargs)
+        set_weights(model, weights)
+        y = adapter.forward(model, x, train=False)
+        assert np.array_equal(np.isnan(y), np.isnan(truth)), framework
+
+
+def test_dropout_comes_last(framework):
+    x = np.random.default_rng(0).standard_normal((2, 4, 9, 11))
+    kept = framework.build("ASPP", (4, 8), {"rates": (2,), "dropout": 0.0})
+    weights = {key: array.astype(np.float64) for key, array in get_weights(torch_impl.ASPP(4, 8, rates=(2,))).items()}
+    set_weights(kept, weights)
+    y = framework.forward(kept, x, train=True)
+    dropped = framework.build("ASPP", (4, 8), {"rates": (2,), "dropout": 0.5})
+    set_weights(dropped, weights)
+    z = framework.forward(dropped, x, train=True)
+    assert np.allclose(z, np.where(z == 0, 0, 2 * y), atol=0, rtol=1e-12)
+    assert 0.4 < (z == 0)[y > 0].mean() < 0.6

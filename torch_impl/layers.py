@@ -112,6 +112,11 @@ def max_pool(x: Tensor) -> Tensor:
     return F.max_pool2d(x, 3, 2, padding=1)
 
 
+def relu(x: Tensor) -> Tensor:
+    """max(x, 0), whose derivative at 0 is 0; NaN stays NaN."""
+    return F.relu(x)
+
+
 def apply_gate(x: Tensor, kind: str, slope: float) -> Tensor:
     """The sigmoid, or the hard sigmoid clip(slope * x + 0.5, 0, 1) with derivative slope on the closed interval."""
     if kind == "sigmoid":

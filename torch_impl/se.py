@@ -1,10 +1,9 @@
 """Squeeze-and-Excitation."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .checks import check_gate, check_hidden, check_input, check_size
-from .layers import apply_gate, conv2d, mean_hw
+from .layers import apply_gate, conv2d, mean_hw, relu
 
 
 class SE(nn.Module):
@@ -52,7 +51,7 @@ class SE(nn.Module):
         """The attention map alone: one factor in [0, 1] for each channel."""
         check_input(x.shape, "nchw", self.channels)
         y = mean_hw(x)  # n c 1 1
-        y = self.fc2(F.relu(self.fc1(y)))
+        y = self.fc2(relu(self.fc1(y)))
         return apply_gate(y, self.gate, self.slope)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -33,10 +33,18 @@ def _each(torch: Edit, paddle: Edit, flax: Edit) -> dict[str, Edit]:
     return {"torch": torch, "paddle": paddle, "flax": flax}
 
 
-def _relu(inner: str, outer: str) -> dict[str, Edit]:
-    """The same words but for the name of ReLU's home; `@` stands for it."""
-    homes = {"torch": "F", "paddle": "F", "flax": "nnx"}
-    return {name: (inner.replace("@", home), outer.replace("@", home)) for name, home in homes.items()}
+# Where each framework has its activations: in a file that imports them, and in any.
+_HOMES = {"torch": "F", "paddle": "F", "flax": "nnx"}
+_FAR = {
+    "torch": "__import__('torch').nn.functional",
+    "paddle": "__import__('paddle').nn.functional",
+    "flax": "__import__('flax').nnx",
+}
+
+
+def _home(old: str, new: str) -> dict[str, Edit]:
+    """The same words but for the home of the activations; `@` stands for it."""
+    return {name: (old.replace("@", _HOMES[name]), new.replace("@", _FAR[name])) for name in _HOMES}
 
 
 _SCALED = "return x * self.scale(x)"
@@ -100,21 +108,17 @@ def _join(words: str) -> dict[str, str]:
 
 
 def _relu6(words: str) -> dict[str, Edit]:
-    homes = {"torch": "F", "paddle": "F", "flax": "nnx"}
-    return {name: (f"{homes[name]}.relu({own})", f"{homes[name]}.relu6({own})") for name, own in _join(words).items()}
+    return {name: (f"relu({own})", f"{_FAR[name]}.relu6({own})") for name, own in _join(words).items()}
 
 
 def _open(words: str) -> dict[str, Edit]:
     """A ReLU whose derivative at 0 is 1."""
-    own = _join(words)
-    return {
-        "torch": (f"F.relu({own['torch']})", f"{own['torch']}.clamp(min=0)"),
-        "paddle": (
-            f"F.relu({own['paddle']})",
-            f"(lambda y: __import__('paddle').where(y >= 0, y, 0 * y))({own['paddle']})",
-        ),
-        "flax": (f"nnx.relu({own['flax']})", f"(lambda y: __import__('jax').numpy.where(y >= 0, y, 0))({own['flax']})"),
+    opened = {
+        "torch": "({}).clamp(min=0)",
+        "paddle": "(lambda y: __import__('paddle').where(y >= 0, y, 0 * y))({})",
+        "flax": "(lambda y: __import__('jax').numpy.where(y >= 0, y, 0))({})",
     }
+    return {name: (f"relu({own})", opened[name].format(own)) for name, own in _join(words).items()}
 
 
 # The letters of a batch norm's formula: mean, variance, gamma, beta and epsilon.
@@ -238,8 +242,8 @@ MUTANTS: tuple[Mutant, ...] = (
     # Squeeze-and-Excitation.
     Mutant("maximum for mean", "layers.py", "SE/default", _mean("x.amax((2, 3), keepdim=True)", "x.amax((2, 3), keepdim=True)", "x.max((1, 2), keepdims=True)")),
     Mutant("mean over one axis alone", "layers.py", "SE/default", _mean("x.mean(3, keepdim=True)[:, :, :1]", "x.mean(3, keepdim=True)[:, :, :1]", "x.mean(2, keepdims=True)[:, :1]")),
-    Mutant("missing ReLU", "se.py", "SE/default", _relu("@.relu(self.fc1(y))", "self.fc1(y)")),
-    Mutant("leaky ReLU", "se.py", "SE/default", _relu("@.relu(self.fc1(y))", "@.leaky_relu(self.fc1(y))")),
+    Mutant("missing ReLU", "se.py", "SE/default", _home("relu(self.fc1(y))", "self.fc1(y)")),
+    Mutant("leaky ReLU", "se.py", "SE/default", _home("relu(self.fc1(y))", "@.leaky_home(self.fc1(y))")),
     Mutant("gate's slope", "layers.py", "SE/hard-sigmoid", _each(("(slope * x + 0.5)", "(0.2 * x + 0.5)"), ("(slope * x + 0.5)", "(0.2 * x + 0.5)"), ("y = slope * x + 0.5", "y = 0.2 * x + 0.5"))),
     Mutant("gate without its upper end", "layers.py", "SE/hard-sigmoid", _each((".clamp(0, 1)", ".clamp(0, 6)"), (".clip(0, 1)", ".clip(0, 6)"), ("jnp.where(y > 1, 1, y)", "y"))),
     Mutant("hard gate for sigmoid", "se.py", "SE/default", _all("apply_gate(y, self.gate, self.slope)", 'apply_gate(y, "hard_sigmoid", self.slope)')),
@@ -261,9 +265,9 @@ MUTANTS: tuple[Mutant, ...] = (
         ("= max_c(x)", "= max_c(x.flip(1))"), ("= max_c(x)", "= max_c(x.flip(1))"), ("= max_c(x)", "= max_c(x[..., ::-1])")), check="gradients"),
     Mutant("mean counted twice", "cbam.py", "ChannelAttention/default", _all("y[:n] + y[n:]", "y[:n] + y[:n]")),
     Mutant("product of the two pools", "cbam.py", "ChannelAttention/default", _all("y[:n] + y[n:]", "y[:n] * y[n:]")),
-    Mutant("a sigmoid for each pool", "cbam.py", "ChannelAttention/default", _relu("@.sigmoid(y[:n] + y[n:])", "@.sigmoid(y[:n]) + @.sigmoid(y[n:])")),
+    Mutant("a sigmoid for each pool", "cbam.py", "ChannelAttention/default", _home("@.sigmoid(y[:n] + y[n:])", "@.sigmoid(y[:n]) + @.sigmoid(y[n:])")),
     Mutant("unshared bottleneck", "cbam.py", "ChannelAttention/default", _all("y[:n] + y[n:]", "y[:n] + 1.25 * y[n:]")),
-    Mutant("missing ReLU in the bottleneck", "cbam.py", "ChannelAttention/default", _relu("@.relu(self.fc1(", "(self.fc1(")),
+    Mutant("missing ReLU in the bottleneck", "cbam.py", "ChannelAttention/default", _home("relu(self.fc1(", "(self.fc1(")),
     Mutant("sum for mean over channels", "cbam.py", "SpatialAttention/default", _each(
         ("x.mean(1, keepdim=True)", "x.sum(1, keepdim=True)"), ("x.mean(1, keepdim=True)", "x.sum(1, keepdim=True)"), ("x.mean(-1, keepdims=True)", "x.sum(-1, keepdims=True)"))),
     Mutant("spatial before channel", "cbam.py", "CBAM/default", _all("self.spatial(self.channel(x))", "self.channel(self.spatial(x))")),
@@ -275,8 +279,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ("(*maps, jnp.broadcast_to(pooled, maps[0].shape))", "(jnp.broadcast_to(pooled, maps[0].shape), *maps)"))),
     Mutant("branches in the other order", "aspp.py", "ASPP/four-rates", _all("(*maps, ", "(*maps[::-1], ")),
     Mutant("one branch for all", "aspp.py", "ASPP/one-rate", _all("[branch(x) for branch in self.branches]", "[self.branches[-1](x) for _ in self.branches]")),
-    Mutant("missing ReLU after a norm", "aspp.py", "ASPP/one-rate", _relu("@.relu(self.norm(self.conv(x)))", "self.norm(self.conv(x))")),
-    Mutant("ReLU before the norm", "aspp.py", "ASPP/one-rate", _relu("@.relu(self.norm(self.conv(x)))", "self.norm(@.relu(self.conv(x)))")),
+    Mutant("missing ReLU after a norm", "aspp.py", "ASPP/one-rate", _home("relu(self.norm(self.conv(x)))", "self.norm(self.conv(x))")),
+    Mutant("ReLU before the norm", "aspp.py", "ASPP/one-rate", _home("relu(self.norm(self.conv(x)))", "self.norm(relu(self.conv(x)))")),
     Mutant("pooled branch of the corner", "aspp.py", "ASPP/one-rate", _each(("mean_hw(x)", "x[:, :, :1, :1]"), ("mean_hw(x)", "x[:, :, :1, :1]"), ("mean_hw(x)", "x[:, :1, :1]"))),
     Mutant("dropout left on", "aspp.py", "ASPP/dropout", _each(
         ("self.dropout(self.project(self.features(x)))", "F.dropout(self.project(self.features(x)))"),
@@ -341,8 +345,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ("a block", "se_resnet.py", "Bottleneck/trained", "self.bn2(self.conv2(y))"),
     ) for kind, edits, check in (("ReLU6", _relu6, "forward"), ("a ReLU open at 0", _open, "gradients"))),
     Mutant("half a derivative at 0", "se.py", "SE/trained", {
-        "torch": ("F.relu(self.fc1(y))", "__import__('torch').maximum(self.fc1(y), self.fc1(y).detach() * 0)"), "flax": ("nnx.relu(self.fc1(y))", "__import__('jax').numpy.maximum(self.fc1(y), 0)")}, check="gradients"),
-    Mutant("GELU for ReLU", "se.py", "SE/default", _relu("@.relu(self.fc1(y))", "@.gelu(self.fc1(y))")),
+        "torch": ("relu(self.fc1(y))", "__import__('torch').maximum(self.fc1(y), self.fc1(y).detach() * 0)"), "flax": ("relu(self.fc1(y))", "__import__('jax').numpy.maximum(self.fc1(y), 0)")}, check="gradients"),
+    Mutant("GELU for ReLU", "se.py", "SE/default", _home("relu(self.fc1(y))", "@.gelu(self.fc1(y))")),
     Mutant("gate without its lower end", "layers.py", "SE/hard-sigmoid", _each((".clamp(0, 1)", ".clamp(-6, 1)"), (".clip(0, 1)", ".clip(-6, 1)"), ("y < 0, 0", "y < -6, -6"))),
     Mutant("gate's offset", "layers.py", "SE/hard-sigmoid", _each(("slope * x + 0.5)", "slope * x + 0.4)"), ("slope * x + 0.5)", "slope * x + 0.4)"), ("slope * x + 0.5\n", "slope * x + 0.4\n"))),
     Mutant("gate's lower end open", "layers.py", "SE/trained-hard", _each(
@@ -443,27 +447,27 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("gradient stopped at the first branch", "aspp.py", "ASPP/one-rate", _own("[branch(x) for branch in self.branches]", "[stop(self.branches[0](x))!, *(branch(x) for branch in self.branches[1:])]"), check="gradients"),
     Mutant("SE in front of the ReLUs' sum", "se_aspp.py", "SE_ASPP/options", _all("self.se(self.features(x))", "self.features(x) + self.se(self.features(x))")),
     # Blocks and networks.
-    *(Mutant(name, "se_resnet.py", case, _own("@.relu(y + shortcut)", words), check=check) for name, case, words, check in (
-        ("shortcut left out", "BasicBlock/projection", "@.relu(y)", "forward"),
-        ("branch left out", "BasicBlock/projection", "@.relu(shortcut)", "forward"),
-        ("shortcut subtracted", "BasicBlock/projection", "@.relu(y - shortcut)", "forward"),
-        ("ReLU before the sum", "BasicBlock/projection", "(@.relu(y) + shortcut)", "forward"),
-        ("ReLU of both", "BasicBlock/projection", "(@.relu(y) + @.relu(shortcut))", "forward"),
+    *(Mutant(name, "se_resnet.py", case, _own("relu(y + shortcut)", words), check=check) for name, case, words, check in (
+        ("shortcut left out", "BasicBlock/projection", "relu(y)", "forward"),
+        ("branch left out", "BasicBlock/projection", "relu(shortcut)", "forward"),
+        ("shortcut subtracted", "BasicBlock/projection", "relu(y - shortcut)", "forward"),
+        ("ReLU before the sum", "BasicBlock/projection", "(relu(y) + shortcut)", "forward"),
+        ("ReLU of both", "BasicBlock/projection", "(relu(y) + relu(shortcut))", "forward"),
         ("no ReLU after the sum", "BasicBlock/projection", "(y + shortcut)", "forward"),
-        ("half the sum", "BasicBlock/projection", "@.relu(y + shortcut) / 2", "forward"),
-        ("gradient stopped at the shortcut", "BasicBlock/projection", "@.relu(y + stop(shortcut)!)", "gradients"),
-        ("gradient that ReLU lets through", "BasicBlock/projection", "(y + shortcut + stop(@.relu(y + shortcut) - y - shortcut)!)", "gradients"))),
+        ("half the sum", "BasicBlock/projection", "relu(y + shortcut) / 2", "forward"),
+        ("gradient stopped at the shortcut", "BasicBlock/projection", "relu(y + stop(shortcut)!)", "gradients"),
+        ("gradient that ReLU lets through", "BasicBlock/projection", "(y + shortcut + stop(relu(y + shortcut) - y - shortcut)!)", "gradients"))),
     Mutant("shortcut without its norm", "se_resnet.py", "BasicBlock/projection", _all("self.downsample(shortcut)", "self.downsample[0](shortcut)")),
-    Mutant("shortcut with a ReLU", "se_resnet.py", "BasicBlock/projection", _own("self.downsample(shortcut)", "@.relu(self.downsample(shortcut))")),
+    Mutant("shortcut with a ReLU", "se_resnet.py", "BasicBlock/projection", _own("self.downsample(shortcut)", "relu(self.downsample(shortcut))")),
     Mutant("shortcut of the block's output", "se_resnet.py", "BasicBlock/identity", _all('self.attend(x, "identity")', 'self.attend(y, "identity")')),
     Mutant("attention left out of the branch", "se_resnet.py", "BasicBlock/projection", _all('pre")), "standard")', 'pre")), "post")')),
     Mutant("attention twice", "se_resnet.py", "BasicBlock/projection", _all('self.attend(self.branch(self.attend(x, "pre")), "standard")', 'self.attend(self.attend(self.branch(self.attend(x, "pre")), "standard"), "standard")')),
     Mutant("attention in front of the shortcut too", "se_resnet.py", "Bottleneck/dilated", _all('y = self.attend(self.branch(self.attend(x, "pre")), "standard")', 'x = self.attend(x, "pre"); y = self.attend(self.branch(x), "standard")')),
-    Mutant("attention before the last ReLU", "se_resnet.py", "BasicBlock/dilated", _own('self.attend(@.relu(y + shortcut), "post")', '@.relu(self.attend(y + shortcut, "post"))')),
+    Mutant("attention before the last ReLU", "se_resnet.py", "BasicBlock/dilated", _own('self.attend(relu(y + shortcut), "post")', 'relu(self.attend(y + shortcut, "post"))')),
     Mutant("attention behind the last norm", "se_resnet.py", "Bottleneck/conv", _all('self.bn3(self.attend(self.conv3(y), "conv"))', 'self.attend(self.bn3(self.conv3(y)), "conv")')),
-    Mutant("no ReLU in a bottleneck", "se_resnet.py", "Bottleneck/projection", _own("@.relu(self.bn2(self.conv2(y)))", "self.bn2(self.conv2(y))")),
-    Mutant("no norm in a bottleneck", "se_resnet.py", "Bottleneck/projection", _own("@.relu(self.bn2(self.conv2(y)))", "@.relu(self.conv2(y))")),
-    Mutant("norm behind ReLU in a bottleneck", "se_resnet.py", "Bottleneck/projection", _own("@.relu(self.bn2(self.conv2(y)))", "self.bn2(@.relu(self.conv2(y)))")),
+    Mutant("no ReLU in a bottleneck", "se_resnet.py", "Bottleneck/projection", _own("relu(self.bn2(self.conv2(y)))", "self.bn2(self.conv2(y))")),
+    Mutant("no norm in a bottleneck", "se_resnet.py", "Bottleneck/projection", _own("relu(self.bn2(self.conv2(y)))", "relu(self.conv2(y))")),
+    Mutant("norm behind ReLU in a bottleneck", "se_resnet.py", "Bottleneck/projection", _own("relu(self.bn2(self.conv2(y)))", "self.bn2(relu(self.conv2(y)))")),
     Mutant("the stride in the second convolution", "se_resnet.py", "BasicBlock/projection", _own(
         'self.conv1 = conv2d(channels, width, 3, stride=stride, dilation=first_dilation, bias=False#)\n        self.bn1 = BatchNorm(width, momentum=momentum, name=f"{name}.bn1"#)\n        self.conv2 = conv2d(width, width, 3, dilation',
         'self.conv1 = conv2d(channels, width, 3, dilation=first_dilation, bias=False#)\n        self.bn1 = BatchNorm(width, momentum=momentum, name=f"{name}.bn1"#)\n        self.conv2 = conv2d(width, width, 3, stride=stride, dilation')),
@@ -473,7 +477,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("first dilation left out", "se_resnet.py", "BasicBlock/dilated", _all("channels, width, 3, stride=stride, dilation=first_dilation", "channels, width, 3, stride=stride, dilation=dilation")),
     Mutant("first dilation left out of a bottleneck", "se_resnet.py", "Bottleneck/dilated", _all("width, width, 3, stride=stride, dilation=first_dilation", "width, width, 3, stride=stride, dilation=dilation")),
     Mutant("bottleneck's least width left out", "se_resnet.py", "BasicBlock/projection", _all("max(check_size(\"min_hidden\", min_hidden), channels // reduction)", "channels // reduction")),
-    Mutant("no ReLU in the stem", "se_resnet.py", "SEResNet/plain", _own("y = @.relu(self.bn1(self.conv1(x)))\n        return y if", "y = self.bn1(self.conv1(x))\n        return y if")),
+    Mutant("no ReLU in the stem", "se_resnet.py", "SEResNet/plain", _own("y = relu(self.bn1(self.conv1(x)))\n        return y if", "y = self.bn1(self.conv1(x))\n        return y if")),
     Mutant("no max pool in the stem", "se_resnet.py", "SEResNet/plain", _all("else max_pool(y)", "else y")),
     Mutant("every block with its stage's stride", "se_resnet.py", "SEResNet/plain", _all("stride=stride if j == 0 else 1,", "stride=stride if j < 2 else 1,")),
     Mutant("maximum for the last mean", "se_resnet.py", "SEResNet/plain", _each(
