@@ -243,7 +243,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("maximum for mean", "layers.py", "SE/default", _mean("x.amax((2, 3), keepdim=True)", "x.amax((2, 3), keepdim=True)", "x.max((1, 2), keepdims=True)")),
     Mutant("mean over one axis alone", "layers.py", "SE/default", _mean("x.mean(3, keepdim=True)[:, :, :1]", "x.mean(3, keepdim=True)[:, :, :1]", "x.mean(2, keepdims=True)[:, :1]")),
     Mutant("missing ReLU", "se.py", "SE/default", _home("relu(self.fc1(y))", "self.fc1(y)")),
-    Mutant("leaky ReLU", "se.py", "SE/default", _home("relu(self.fc1(y))", "@.leaky_home(self.fc1(y))")),
+    Mutant("leaky ReLU", "se.py", "SE/default", _home("relu(self.fc1(y))", "@.leaky_relu(self.fc1(y))")),
     Mutant("gate's slope", "layers.py", "SE/hard-sigmoid", _each(("(slope * x + 0.5)", "(0.2 * x + 0.5)"), ("(slope * x + 0.5)", "(0.2 * x + 0.5)"), ("y = slope * x + 0.5", "y = 0.2 * x + 0.5"))),
     Mutant("gate without its upper end", "layers.py", "SE/hard-sigmoid", _each((".clamp(0, 1)", ".clamp(0, 6)"), (".clip(0, 1)", ".clip(0, 6)"), ("jnp.where(y > 1, 1, y)", "y"))),
     Mutant("hard gate for sigmoid", "se.py", "SE/default", _all("apply_gate(y, self.gate, self.slope)", 'apply_gate(y, "hard_sigmoid", self.slope)')),
