@@ -14,7 +14,7 @@ from ...errors import ParityError
 MEMORY = 40 << 20
 MEMORY_PER_BYTE = 12
 # Objects may take more than arrays, which are copied once more: what is paid for them is at least what they take.
-OBJECTS = 20 << 20
+OBJECTS = 12 << 20
 OBJECTS_PER_BYTE = 4
 STEPS = 1_200_000  # of a microsecond each, or less
 STEPS_PER_BYTE = 0.15

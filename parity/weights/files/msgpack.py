@@ -75,7 +75,7 @@ def _heads() -> list[tuple[str, struct.Struct | None, int]]:
 
 
 _HEADS = _heads()
-_ENTRY = 120  # bytes of memory for a key and its place
+_ENTRY = 104  # bytes of memory for a key and its place
 _VALUE_STEPS = 2
 
 

@@ -26,7 +26,7 @@ _MARK = object()
 # What is paid for: a place on the stack for each step, an object, a place in a memo or a dictionary. Nothing is paid
 # back, so that these are upper bounds.
 _BATCH = 256
-_STEP = 9
+_STEP = 10
 _OBJECT = 64
 _PLACE = 8
 _ENTRY = 104
