@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 # These take minutes, install something or run what other tests run: their options are parsed.
-LONG = ("run", "mutants", "calibrate", "envs", "doctor", "record", "compare", "lower", "port")
+LONG = ("run", "mutants", "calibrate", "envs", "doctor", "record", "compare", "lower", "port", "answer")
 # Everything takes minutes; a case shows that the options work.
 ONE = ["--case", "SE/1x1"]
 
@@ -24,7 +24,7 @@ def parity(name, arguments):
     command = arguments[0]
     if command in LONG:
         return parses(arguments)
-    if command == "plan":
+    if command in ("plan", "capsule"):
         arguments = [*arguments, *ONE]
     return subprocess.run([sys.executable, "-m", "parity", *arguments]).returncode
 
