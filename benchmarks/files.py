@@ -1,11 +1,11 @@
 """How fast `parity convert` moves a large `.safetensors` file, and in how much memory, against `cp` in the same run.
 
-Usage: python benchmarks/files.py [--gibibytes 2] [--folder DIRECTORY]
+Usage: python benchmarks/files.py [--gibibytes 2] [--folder DIRECTORY] [--rounds 5]
 
 Writes a file of random weights, the largest tensor an eighth of it, and from it: a copy by `cp`; the same weights; the
-same in Flax's axis order; the same in bfloat16. Each command runs in a process of its own, whose seconds include its
-start and the sync of its file, and whose peak memory is what the system counted. `cp` does not sync, so it is also
-timed with one.
+same in Flax's axis order; the same in bfloat16. The commands take turns; a ratio is the median of those within a
+round. Each runs in a process of its own, whose seconds include its start and the sync of its file, and whose peak
+memory is what the system counted. `cp` does not sync, so it is also timed with one.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from rich.console import Console
@@ -58,6 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gibibytes", type=float, default=2.0)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--rounds", type=int, default=5, help="how often the commands take turns")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="parity-files-", dir=options.folder))
     source, target = folder / "source.safetensors", folder / "target.safetensors"
@@ -69,24 +71,25 @@ def main() -> None:
         "convert --to flax": (*convert, "--to", "flax"),
         "convert --dtype bfloat16": (*convert, "--dtype", "bfloat16"),
     }
-    table = Table("command", "seconds", "of cp", "of cp and sync", "peak MiB")
+    table = Table("command", "seconds", "least", "times cp", "times cp and sync", "peak MiB")
     try:
         # In a process of its own, because a child's peak begins with its parent's memory.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             largest = pool.submit(make, source, int(options.gibibytes * (1 << 30))).result()
         shutil.copyfile(source, target)  # both now come from the page cache
-        found: list[float] = []
-        for name, command in commands.items():
-            best, peak = float("inf"), 0.0
-            for _ in range(5):
+        seconds: dict[str, list[float]] = {name: [] for name in commands}
+        peaks = dict.fromkeys(commands, 0.0)
+        for _ in range(options.rounds):
+            for name, command in commands.items():  # in turns, so that what else the machine does slows all
                 target.unlink()
-                seconds, memory = run(*command)
-                best, peak = min(best, seconds), max(peak, memory)
-            found.append(best)
-            speeds = (f"{each / best:.2f}" for each in found[:2])
-            cells = [*speeds, ""][:2]
-            table.add_row(name, f"{best:.2f}", *cells, f"{peak:.0f}")
-        title = f"{source.stat().st_size / (1 << 30):.2f} GiB, largest tensor {largest / MIB:.0f} MiB, best of 5"
+                taken, memory = run(*command)
+                seconds[name].append(taken)
+                peaks[name] = max(peaks[name], memory)
+        for name, each in seconds.items():
+            ratios = (f"{median(np.divide(each, seconds[other])):.2f}" for other in ("cp", "cp and sync"))
+            table.add_row(name, f"{median(each):.2f}", f"{min(each):.2f}", *ratios, f"{peaks[name]:.0f}")
+        size = f"{source.stat().st_size / (1 << 30):.2f} GiB, largest tensor {largest / MIB:.0f} MiB"
+        title = f"{size}, medians of {options.rounds} rounds"
     finally:
         shutil.rmtree(folder)
     Console().print(title, table, sep="\n")

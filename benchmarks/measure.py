@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -145,20 +146,22 @@ def peak(build: Call, make: Callable[[Any], Call]) -> float:
 
 
 def main() -> None:
-    """Do one job and print what came of it as a line of JSON."""
+    """Do the job, and print what came of each row and mode as a line of JSON."""
     job = json.loads(sys.argv[1])
     os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
-    backend = import_module(f"with_{job['framework']}")
-    row, mode, execution = ROWS[job["row"]], job["mode"], job["execution"]
-    row = row.tiny() if job["tiny"] else row
-    x = np.random.default_rng(0).standard_normal(row.shape, np.float32)
-    builders = candidates(backend, row, mode, job["before"])
-    if job["task"] == "memory":
-        answer: Any = peak(builders[job["candidate"]], lambda model: backend.call(model, x, execution, mode))
-    else:
-        calls = {name: backend.call(build(), x, execution, mode) for name, build in builders.items()}
-        answer = summary(interleave(calls, job["rounds"])) | {"versions": backend.versions()}
-    print(json.dumps(answer))
+    backend, execution = import_module(f"with_{job['framework']}"), job["execution"]
+    for name, mode in job["rows"]:
+        row = ROWS[name].tiny() if job["tiny"] else ROWS[name]
+        x = np.random.default_rng(0).standard_normal(row.shape, np.float32)
+        builders = candidates(backend, row, mode, job["before"])
+        if job["candidate"]:
+            build = builders[job["candidate"]]
+            make = partial(backend.call, array=x, execution=execution, mode=mode)
+            answer: dict[str, Any] = {"MiB": peak(build, make)}
+        else:
+            calls = {each: backend.call(build(), x, execution, mode) for each, build in builders.items()}
+            answer = summary(interleave(calls, job["rounds"])) | {"versions": backend.versions()}
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

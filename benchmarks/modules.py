@@ -23,8 +23,11 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from fnmatch import fnmatch
+from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NoReturn
 
 from measure import EXECUTIONS, MODES, ROWS
@@ -56,7 +59,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", help="part of FRAMEWORK/ROW/EXECUTION/MODE, * for anything; again for more"
     )
-    parser.add_argument("--quick", action="store_true", help="5 rounds instead of 21, no memory")
+    parser.add_argument("--rounds", type=int, default=21, help="how often the candidates take turns")
+    parser.add_argument("--quick", action="store_true", help="5 rounds, no memory")
     parser.add_argument("--no-memory", action="store_true", help="times alone")
     parser.add_argument(
         "--before", default="", help="another checkout of this project, whose modules take turns with these"
@@ -98,29 +102,43 @@ def environment_of_peers(folder: str) -> str:
     return str(python)
 
 
-def child(python: str, script: str, *arguments: str) -> Any:
-    """What a script of this folder prints, JSON in its last line; a failure ends the program with its own words."""
+def child(python: str, script: str, *arguments: str) -> Iterator[Any]:
+    """What a script of this folder prints, each line of JSON as it comes; its failure ends the program in its words."""
     env = {**os.environ, "PYTHONPATH": str(HERE.parent), "PYTHONWARNINGS": "ignore", "GLOG_minloglevel": "2"}
     env |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run([python, HERE / script, *arguments], env=env, capture_output=True, text=True)
-    if done.returncode:
-        refuse(f"{script} {' '.join(arguments)} failed:\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    with TemporaryFile("w+") as log:
+        command = [python, HERE / script, *arguments]
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=log, text=True) as process:
+            yield from (json.loads(line) for line in process.stdout or () if line.startswith("{"))
+        if process.returncode:
+            log.seek(0)
+            refuse(f"{script} {' '.join(arguments)} failed:\n{log.read()[-3000:]}")
 
 
-def measure(key: str, python: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Times of one key, and of training its memory in the execution that each framework is used in most."""
-    framework, row, execution, mode = key.split("/")
-    job = {"framework": framework, "row": row, "execution": execution, "mode": mode, "tiny": options.tiny}
-    job |= {
-        "before": str(Path(options.before).resolve()) if options.before else "",
-        "rounds": 5 if options.quick else 21,
-    }
-    found = child(python, "measure.py", json.dumps(job | {"task": "time"}))
-    if mode == "train" and execution == EXECUTIONS[framework][0] and not (options.quick or options.no_memory):
-        memory = {name: job | {"task": "memory", "candidate": name} for name in found["ms"]}
-        found["MiB"] = {name: child(python, "measure.py", json.dumps(each)) for name, each in memory.items()}
-    return found
+def measure(keys: list[str], python: str, options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Times of keys that share framework and execution; and of training the memory, in each framework's first one."""
+    framework, _, execution, _ = keys[0].split("/")
+    job = {"framework": framework, "execution": execution, "tiny": options.tiny, "candidate": ""}
+    job |= {"before": str(Path(options.before).resolve()) if options.before else ""}
+    job |= {"rounds": 5 if options.quick else options.rounds, "rows": [key.split("/")[1::2] for key in keys]}
+    for key, found in zip(keys, child(python, "measure.py", json.dumps(job)), strict=True):
+        row, mode = key.split("/")[1::2]
+        if mode == "train" and execution == EXECUTIONS[framework][0] and not (options.quick or options.no_memory):
+            memory = {name: job | {"rows": [[row, mode]], "candidate": name} for name in found["ms"]}
+            found["MiB"] = {name: memory_of(python, each) for name, each in memory.items()}
+        yield key, found
+
+
+def memory_of(python: str, job: dict[str, Any]) -> float:
+    """MiB of a training step, in a process of its own."""
+    [found] = child(python, "measure.py", json.dumps(job))
+    return found["MiB"]
+
+
+def start(key: str) -> tuple[str, str]:
+    """What one process measures: a framework and an execution."""
+    framework, _, execution, _ = key.split("/")
+    return framework, execution
 
 
 def ratio(entry: dict[str, Any], name: str = "ours") -> tuple[str, list[float]]:
@@ -303,17 +321,18 @@ def main() -> None:
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("the machine's limits", total=len(keys))
-        results["limits"] = child(pythons["torch"], "limits.py", *(["tiny"] if options.tiny else []))
+        [results["limits"]] = child(pythons["torch"], "limits.py", *(["tiny"] if options.tiny else []))
         results["machine"] |= {"processor": processor(), "cores": len(os.sched_getaffinity(0))}
-        for key in keys:
-            progress.update(task, description=key)
-            entry = measure(key, pythons[key.split("/")[0]], options)
-            results["machine"]["versions"] |= entry.pop("versions")
-            results["rows"] = {**results["rows"], key: entry}
-            write(results, options.folder)  # what is measured stays, whatever comes
-            best, quartiles = ratio(entry)
-            progress.print(f"{key}: {shown(quartiles)} of {best}")
-            progress.advance(task)
+        for _, group in groupby(sorted(keys, key=start), key=start):
+            some = list(group)
+            progress.update(task, description=some[0])
+            for key, entry in measure(some, pythons[some[0].split("/")[0]], options):
+                results["machine"]["versions"] |= entry.pop("versions")
+                results["rows"] = {**results["rows"], key: entry}
+                write(results, options.folder)  # what is measured stays, whatever comes
+                best, quartiles = ratio(entry)
+                progress.print(f"{key}: {shown(quartiles)} of {best}")
+                progress.advance(task)
     print(options.folder / "benchmarks.md")
 
 
