@@ -233,7 +233,11 @@ def raises():
         (Logarithm, "2,3", "the original gives 4 NaN or infinite values in eval mode, first in output"),
         (takes, "2,3", "takes must be callable without arguments: missing a required argument: 'depth'"),
         (raises, "2,3", "raises raises ValueError: no weights here"),
-        (dict, "2,3", "must give a torch.nn.Module, a paddle.nn.Layer or a flax.nnx.Module, got dict"),
+        (
+            dict,
+            "2,3",
+            "must give a torch.nn.Module, a paddle.nn.Layer, a flax.nnx.Module, or a Linen module and its variables, got dict",
+        ),
         (lambda: torch.nn.Linear(3, 3), "2,4", "Linear raises for inputs float64 (2, 4): RuntimeError"),
         (lambda: torch.nn.Linear(3, 3), "2,3:int<5", "Linear raises for inputs int64 (2, 3): RuntimeError"),
         (lambda: torch.nn.Linear(3, 3), "2,x", "--shape must be sizes such as 2,3,64,64"),
