@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from parity.cli.weights import layers_told
 from parity.errors import ParityError
 from parity.frameworks.telling import parse_layer
 from parity.weights.files import Opened
-from parity.weights.files.transfer import plan
+from parity.weights.files.transfer import Moved, plan
 
 MODULES = ("resnet", "efficientnet", "vision_transformer", "convnext")
 TARGETS = ("x.pdparams", "x.msgpack")
@@ -39,7 +40,7 @@ def shapes_of(name: str) -> Shapes:
     return {key: (list(a.shape), str(a.dtype).removeprefix("torch.")) for key, a in model.state_dict().items()}
 
 
-def there_and_back(shapes: Shapes, target: str, kind: str) -> list[str]:
+def there_and_back(shapes: Shapes, target: str, kinds: tuple[str, ...]) -> list[str]:
     """The arrays that do not come back, where each holds one value of its own.
 
     Raises:
@@ -48,35 +49,33 @@ def there_and_back(shapes: Shapes, target: str, kind: str) -> list[str]:
     given = {
         key: np.broadcast_to(np.asarray(i % 97, dtype), shape) for i, (key, (shape, dtype)) in enumerate(shapes.items())
     }
-    told = {"*": parse_layer(kind)} if kind else {}
-    there = plan(_opened(given, "torch", {}, told), Path(target), to=None, dialect=None, prefix=None)
-    back = plan(
-        _opened(there.arrays, there.framework, there.metadata, told), Path("x.pt"), to=None, dialect=None, prefix=None
-    )
-    return [
+    told = {path: parse_layer(kind) for path, kind in layers_told([f"*={kind}" for kind in kinds]).items()}
+    there = _planned(given, "torch", {}, told, target)
+    back = _planned(there.arrays, there.framework, there.metadata, told, "x.pt").arrays
+    lost = (
         key
         for key, array in given.items()
-        if key not in back.arrays
-        or back.arrays[key].shape != array.shape
-        or not np.array_equal(back.arrays[key].flat[:1], array.flat[:1])
-    ] + [key for key in back.arrays if key not in given]
+        if key not in back or back[key].shape != array.shape or not np.array_equal(back[key].flat[:1], array.flat[:1])
+    )
+    return [*lost, *(key for key in back if key not in given)]
 
 
-def _opened(arrays: dict[str, np.ndarray], framework: str, metadata: dict[str, str], told: dict) -> Opened:
-    return Opened(dict(arrays), framework, metadata, (), lambda: None, told)
+def _planned(arrays: dict[str, np.ndarray], framework: str, metadata: dict[str, str], told: dict, target: str) -> Moved:
+    opened = Opened(dict(arrays), framework, metadata, (), lambda: None, told)
+    return plan(opened, Path(target), to=None, dialect=None, prefix=None)
 
 
 def try_all(shapes: Shapes, target: str) -> str:
     """`moved`, `asked` where it must be told that layers are what they look like, or what went wrong."""
-    for kind in ("", "convolution", "linear"):
+    for kinds in ((), ("convolution", "linear")):
         try:
-            lost = there_and_back(shapes, target, kind)
+            lost = there_and_back(shapes, target, kinds)
         except ParityError as error:
             said = str(error)
-            if "say it with --layer" not in said:
+            if kinds or "say it with --layer" not in said:
                 return said
         else:
-            return f"lost {', '.join(lost[:5])}" if lost else ("asked" if kind else "moved")
+            return f"lost {', '.join(lost[:5])}" if lost else ("asked" if kinds else "moved")
     return said
 
 

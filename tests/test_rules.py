@@ -173,6 +173,22 @@ def test_a_file_of_rules_for_another_framework_goes_there_and_back(tmp_path):
     assert bits(load_file(tmp_path / "c.safetensors")) == bits(vit_weights())
 
 
+def test_arrays_of_no_layer_are_listed_where_the_framework_changes(tmp_path):
+    arrays = {"pos_embed": np.ones((1, 3, 4)), "blocks.0.table": np.ones((9, 2)), "gamma": np.ones(4)}
+    save_file(
+        {**arrays, "a.weight": np.ones((2, 4)), "a.bias": np.ones(2)}, tmp_path / "a.safetensors", {"format": "pt"}
+    )
+    said = run(tmp_path / "a.safetensors", tmp_path / "b.msgpack").output
+    assert "of no layer, moved with their axes as they are: blocks.0.table, pos_embed\n" in said
+    assert "no layer" not in run(tmp_path / "a.safetensors", tmp_path / "c.pth").output
+    assert (
+        "no layer"
+        not in run(
+            tmp_path / "a.safetensors", tmp_path / "d.msgpack", "--layer", "=bare", "--layer", "blocks.0=bare"
+        ).output
+    )
+
+
 @pytest.mark.parametrize("rules", [True, False])
 def test_verify_reads_the_target_anew_and_says_so_in_one_line(rules, tmp_path):
     (tmp_path / "vit.toml").write_text(VIT)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from parity import ParityError
+from parity.cli.weights import layers_told
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 import timm_models
@@ -24,5 +25,14 @@ def test_a_model_moves_and_comes_back(name, target):
 def test_what_the_command_says_to_type_is_enough():
     shapes = SHAPES["vit_medium_patch32_clip_224"]
     with pytest.raises(ParityError, match=r"--layer '\*=convolution' for the rest"):
-        timm_models.there_and_back(shapes, "x.msgpack", "")
-    assert timm_models.there_and_back(shapes, "x.msgpack", "convolution") == []
+        timm_models.there_and_back(shapes, "x.msgpack", ())
+    assert timm_models.there_and_back(shapes, "x.msgpack", ("convolution",)) == []
+
+
+def test_one_pattern_tells_two_kinds_and_one_layer_is_told_once():
+    shapes = {"patch.weight": ([8, 3, 4, 4], "float32"), "head.weight": ([5, 8], "float32")}
+    with pytest.raises(ParityError, match="say it with --layer"):
+        timm_models.there_and_back(shapes, "x.msgpack", ("convolution",))
+    assert timm_models.there_and_back(shapes, "x.msgpack", ("convolution", "linear")) == []
+    with pytest.raises(ParityError, match="--layer 'head' is given twice, as 'linear' and 'embedding'"):
+        layers_told(["head=linear", "head=embedding"])

@@ -1,14 +1,16 @@
 """Weights through NumPy: names, axes, every bit; strict, pure, and refused where the layout is not known."""
 
+from functools import partial
 from itertools import permutations
 
+import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import paddle
 import pytest
 import torch
-from flax import nnx
+from flax import linen, nnx
 
 import torch_impl
 from parity import ParityError, convert, get_weights, relayout, set_weights
@@ -314,6 +316,27 @@ def test_linens_trees_are_set_in_place():
     set_weights(tree, weights)
     assert np.array_equal(tree["0"]["kernel"], weights["0.weight"].T)
     assert {k: bits(a) for k, a in get_weights(tree).items()} == {k: bits(a) for k, a in weights.items()}
+
+
+class LinenPair(linen.Module):
+    @linen.compact
+    def __call__(self, x):
+        x = linen.Dense(4, name="0")(x)
+        return linen.BatchNorm(use_running_average=True, epsilon=1e-5, name="1")(x)
+
+
+@pytest.mark.parametrize("abstract", [True, False])
+def test_what_a_linen_module_initialises_is_set_by_canonical_keys(abstract):
+    weights, x = pair_weights(), np.random.default_rng(1).standard_normal((2, 3))
+    init = partial(LinenPair().init, jax.random.key(0), x)
+    variables = jax.eval_shape(init) if abstract else init()
+    set_weights(variables, weights)
+    y = LinenPair().apply(variables, x)
+    model = flax_pair()
+    set_weights(model, weights)
+    model.eval()
+    assert np.abs(y - model[1](model[0](x))).max() <= 1e-14
+    assert {k: bits(a) for k, a in get_weights(variables).items()} == {k: bits(a) for k, a in weights.items()}
 
 
 def test_one_name_of_a_tied_weight_is_enough_and_two_must_agree():

@@ -83,11 +83,17 @@ def convert(
         arrays = outgoing(moved.arrays, wanted)
         write(target, arrays, moved.framework, moved.metadata, force=force, advance=advance, shard=shard)
     typer.echo(f"{target}: {len(moved.arrays)} tensors, {opened.framework} to {moved.framework}, {moved.said}")
+    if moved.bare:
+        typer.echo(f"of no layer, moved with their axes as they are: {_listed(moved.bare)}")
     if moved.skipped:
-        more = f" and {len(moved.skipped) - 10} more" if len(moved.skipped) > 10 else ""
-        typer.echo(f"left out: {', '.join(moved.skipped[:10])}{more}")
+        typer.echo(f"left out: {_listed(moved.skipped)}")
     if verify:
         _verify(opened, source, target, moved, dialect, prefix)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """The first ten, and how many more."""
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def _verify(opened: Opened, source: Path, target: Path, moved: Moved, dialect: str | None, prefix: str | None) -> None:

@@ -25,5 +25,9 @@ def layers_told(options: list[str] | None) -> dict[str, str]:
         path, equals, kind = option.partition("=")
         if not equals:
             raise ParityError(f"--layer must be PATH=KIND, such as 'emb=embedding', got {option!a}")
+        while path in told and path.endswith("*"):
+            path += "*"  # another kind for the same layers: the first that fits has each
+        if path in told:
+            raise ParityError(f"--layer {path!a} is given twice, as {told[path]!a} and {kind!a}")
         told[path] = kind
     return told

@@ -86,14 +86,24 @@ class Entry:
         return id(self.holder), self.name
 
 
+COLLECTIONS = {"params", "batch_stats"}
+
+
 def is_tree(model: Any) -> bool:
     """Whether the model is the arrays alone: an nnx.State, or nested dictionaries such as Linen's variables."""
     return isinstance(model, nnx.State | Mapping) and not isinstance(model, nnx.Module)
 
 
+def _is_collections(model: Any) -> bool:
+    """Whether the model is what a Linen module's `init` gives: its collections, which are no part of a key."""
+    return is_tree(model) and bool(model) and model.keys() <= COLLECTIONS
+
+
 def variables(model: Any) -> Iterator[tuple[str, "nnx.Variable | Entry"]]:
     """Each array: its native key, and the Variable or the place that holds it."""
+    skipped = int(_is_collections(model))
     for path, owner, name, value in _walk(model):
+        path = path[skipped:]
         if isinstance(value, nnx.Variable):
             array = None if isinstance(value, PASSING) else value.get_value()
             if hasattr(array, "shape") and hasattr(array, "dtype"):

@@ -57,14 +57,18 @@ def tell(
         return _fits(kind, below(path), framework)
 
     for path in tree:
-        layer = exact.get(path) or next((w for p, w in wild.items() if fnmatchcase(path, p)), None)
-        if layer is None:
-            continue
-        if layer.kind == BARE:
-            claim(path, Layer("", extras=True))
-        # A pattern is for the layers that can be of that kind, among others that it fits too.
-        elif any(find(layer.kind, n, framework) for n, _ in below(path)) and (path in exact or fits(path, layer.kind)):
-            claim(path, layer)
+        mine = (
+            [exact[path]] if path in exact else [each for pattern, each in wild.items() if fnmatchcase(path, pattern)]
+        )
+        for layer in mine:
+            if layer.kind == BARE:
+                claim(path, Layer("", extras=True))
+                break
+            # A pattern is for the layers that can be of that kind, among others that it matches too.
+            known = any(find(layer.kind, name, framework) for name, _ in below(path))
+            if known and (path in exact or fits(path, layer.kind)):
+                claim(path, layer)
+                break
     leaves: dict[str, list[str]] = {}
     for name in names:
         leaves.setdefault(name.rpartition(".")[2], []).append(name)

@@ -20,6 +20,7 @@ YES = st.booleans()
 FLAX = {"param_dtype": jnp.float64}
 # Paddle keeps an epsilon as float32.
 EPS = float(np.float32(1e-5))
+QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 @dataclass(frozen=True)
@@ -316,11 +317,15 @@ LAYERS = {
     "LSTM": recurrent("LSTM", "OptimizedLSTMCell"),
     "LSTM, Flax unfused": recurrent("LSTM", "LSTMCell"),
     "LSTM, both ways": recurrent("LSTM", "OptimizedLSTMCell", both=True),
+    "LSTM, Flax unfused, both ways": recurrent("LSTM", "LSTMCell", both=True),
     "LSTM, two layers both ways": recurrent("LSTM", "", layers=2, both=True),
     "GRU": recurrent("GRU", "GRUCell", fix=without_inner_bias),
+    "GRU, both ways": recurrent("GRU", "GRUCell", both=True, fix=without_inner_bias),
     "GRU, two layers": recurrent("GRU", "", layers=2),
     "RNN": recurrent("RNN", "SimpleCell"),
+    "RNN, both ways": recurrent("RNN", "SimpleCell", both=True),
     "LSTMCell": cell("LSTMCell", "OptimizedLSTMCell"),
+    "LSTMCell, Flax unfused": cell("LSTMCell", "LSTMCell"),
     "GRUCell": cell("GRUCell", "GRUCell"),
     "RNNCell": cell("RNNCell", "SimpleCell"),
     "weight norm, Conv2d": normed("weight_norm"),
@@ -378,20 +383,36 @@ def keys(tree: Any, path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
     return {found for key, value in tree.items() for found in keys(value, (*path, str(key)))}
 
 
-def forward(framework: str, spec: Spec, model: Any, inputs: tuple[np.ndarray, ...], train: bool) -> np.ndarray:
-    """The layer's output in PyTorch's order of axes."""
+def forward(framework: str, spec: Spec, model: Any, inputs: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+    """The layer's outputs in eval and in train mode, in PyTorch's order of axes."""
     call = (spec.run or {}).get(framework, lambda layer, x: layer(x))
-    if framework == "torch":
-        model.train(train)
-        with torch.no_grad():
-            given = tuple(torch.from_numpy(x) for x in inputs)
-            return call(model["layer"], given if len(given) > 1 else given[0]).numpy()
-    if framework == "paddle":
+    if framework == "flax":
+        given = tuple(jnp.asarray(np.moveaxis(x, 1, -1) if spec.last else x) for x in inputs)
+        outputs = _in_both_modes(call, model, given if len(given) > 1 else given[0])
+        return [np.moveaxis(np.asarray(y), -1, 1) if spec.last else np.asarray(y) for y in outputs]
+    library, make = (torch, torch.from_numpy) if framework == "torch" else (paddle, paddle.to_tensor)
+    given = tuple(make(x) for x in inputs)
+    layer, outputs = model["layer"] if framework == "torch" else model[0], []
+    for train in (False, True):
         model.train() if train else model.eval()
-        with paddle.no_grad():
-            given = tuple(paddle.to_tensor(x) for x in inputs)
-            return call(model[0], given if len(given) > 1 else given[0]).numpy()
-    model.train() if train else model.eval()
-    given = tuple(jnp.asarray(np.moveaxis(x, 1, -1) if spec.last else x) for x in inputs)
-    y = np.asarray(call(model.layer, given if len(given) > 1 else given[0]))
-    return np.moveaxis(y, -1, 1) if spec.last else y
+        with library.no_grad():
+            outputs.append(call(layer, given if len(given) > 1 else given[0]).numpy())
+    return outputs
+
+
+def _in_both_modes(call: Callable[..., Any], model: Any, given: Any) -> list[jax.Array]:
+    """A Flax layer's outputs; where nothing in it knows of modes, they are one program, which runs once."""
+    model.eval()
+    structure, state = nnx.split(model)
+    outputs = [_run(call, structure, state, given)]
+    model.train()
+    other, state = nnx.split(model)
+    return outputs * 2 if other == structure else [*outputs, _run(call, other, state, given)]
+
+
+def _run(call: Callable[..., Any], structure: Any, state: Any, given: Any) -> jax.Array:
+    def run(state: Any, given: Any) -> jax.Array:
+        return call(nnx.merge(structure, state).layer, given)
+
+    # Each shape is another program: XLA is not to spend much time on it.
+    return jax.jit(run, compiler_options=QUICKLY)(state, given)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import ParityError
-from ...frameworks.layers import Weights
+from ...frameworks.layers import Weights, prefixes
 from .. import dialects
 from . import Opened, is_system, native, target_framework
 from .formats import of_target
@@ -14,7 +14,17 @@ from .formats import of_target
 
 @dataclass(frozen=True)
 class Moved:
-    """Native arrays for the target, as views of the source, and in words what was done to their names."""
+    """Native arrays for the target, as views of the source.
+
+    Attributes:
+        arrays: the arrays by native key.
+        framework: whose names and axes they have.
+        metadata: the target's.
+        skipped: names of what the source holds besides.
+        said: what was done to their names, in words.
+        outward: whether our names became a system's.
+        bare: keys of arrays that are of no layer, and have in another framework the axes that they had.
+    """
 
     arrays: dict[str, np.ndarray]
     framework: str
@@ -22,6 +32,7 @@ class Moved:
     skipped: tuple[str, ...]
     said: str
     outward: bool = False
+    bare: tuple[str, ...] = ()
 
 
 def way_back(
@@ -87,7 +98,19 @@ def plan(
         return Moved(opened.arrays, framework, opened.metadata, opened.skipped, _said("names kept", opened))
     arrays, metadata = native.from_canonical(checkpoint.weights, framework, checkpoint.metadata, opened.framework)
     said = f"names of {checkpoint.dialect} ({checkpoint.module})" if checkpoint.dialect else "names kept"
-    return Moved(arrays, framework, metadata, checkpoint.skipped, _said(said, opened))
+    bare = _bare(checkpoint.weights) if native.plain(framework) != native.plain(opened.framework) else ()
+    return Moved(arrays, framework, metadata, checkpoint.skipped, _said(said, opened), bare=bare)
+
+
+def _bare(weights: Weights) -> tuple[str, ...]:
+    """The keys of arrays with axes that are of no layer, nor told to be of none, nor laid out by a rule."""
+    layers = weights.layers
+    kinds = {path for path, layer in layers.items() if layer.kind}
+    return tuple(
+        key
+        for key, array in weights.items()
+        if array.ndim > 1 and key.rpartition(".")[0] not in layers and kinds.isdisjoint(prefixes(key))
+    )
 
 
 def _said(what: str, opened: Opened) -> str:
