@@ -20,7 +20,7 @@ Layers = Annotated[
 
 def layers_told(options: list[str] | None) -> dict[str, str]:
     """The kinds of layers by path, from options PATH=KIND."""
-    told = {}
+    told: dict[str, str] = {}
     for option in options or ():
         path, equals, kind = option.partition("=")
         if not equals:
