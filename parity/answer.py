@@ -12,7 +12,9 @@ DESCRIPTION = """Compute what a capsule asks with the frameworks that are instal
 
 Writes a record with versions, device, driver, switches and what the precision probe measured; whoever sent the capsule
 judges it with `parity compare`. Nothing of the capsule is executed. Exit code 0: all the same; 1: something differs;
-2: it could not run."""
+2: it could not run.
+
+parity answer all.capsule"""
 
 
 def main(arguments: Sequence[str]) -> int:
