@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from parity.errors import ParityError
 from parity.weights.files.budget import Budget
 from parity.weights.files.orbax import read as read_orbax
-from parity.weights.files.unpickle import NUMPY, Window, unpickle
+from parity.weights.files.pickled import NUMPY
+from parity.weights.files.unpickle import Window, unpickle
 
 settings.register_profile("files", deadline=None, suppress_health_check=list(HealthCheck))
 FILES = settings(settings.get_profile("files"), max_examples=200)
