@@ -25,7 +25,7 @@ CHILD = 56 * MIB
 
 def measured(*paths: Path) -> list[dict[str, object]]:
     environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
-    command = [sys.executable, str(HERE / "measure.py"), *map(str, paths)]
+    command = [sys.executable, str(HERE / "measure_cost.py"), *map(str, paths)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=400)
     return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -1,6 +1,6 @@
 """Inspects, loads and converts files, each in a process of its own, and says what that cost over its imports.
 
-Usage: measure.py FILE ..., which prints lines of JSON for each; the processes may have 4 GiB of address space.
+Usage: measure_cost.py FILE ..., which prints lines of JSON for each; the processes may have 4 GiB of address space.
 """
 
 import io
