@@ -1,6 +1,6 @@
 """Where the weights are in what training scripts save, and what wrappers of the model put into their names."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,9 @@ def strip(names: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...]]:
     What is before a name is a wrapper's where it is before every name: `module` of DataParallel, `model` and `backbone`
     of training frameworks; `_orig_mod` of torch.compile may stand anywhere.
     """
+    names = list(names)
+    if not _may_be_wrapped(names):
+        return dict(zip(names, names, strict=True)), ()
     parts = {name: name.split(".") for name in names}
     words: dict[str, None] = {}
     for word in _INNER:
@@ -163,6 +166,19 @@ def strip(names: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...]]:
         words[word] = None
         parts = {name: each[1:] for name, each in counted.items()}
     return {name: ".".join(each) for name, each in parts.items()}, tuple(words)
+
+
+def _may_be_wrapped(names: Sequence[str]) -> bool:
+    """Whether a wrapper's word is in the names, or before the first two that differ: quick to see in most files."""
+    if any(word in name for word in _INNER for name in names):
+        return True
+    heads: set[str] = set()
+    for name in names:
+        if name not in _COUNTS:
+            heads.add(name.partition(".")[0])
+        if len(heads) > 1:
+            return False
+    return heads <= set(_HEADS)
 
 
 def _holds(value: Any, is_leaf: Callable[[Any], bool], budget: Budget, depth: int = _DEPTH) -> bool:
