@@ -182,7 +182,7 @@ def test_an_edited_manifest_is_refused(folder, tmp_path):
         (lambda m, a: m.update(seed=True), "its manifest.seed must be a whole number"),
         (
             lambda m, a: m.update(checks=["forward", "onward"]),
-            "must be one of forward, gradients, training, got 'onward'",
+            "must be one of forward, gradients, training, batch, got 'onward'",
         ),
         (lambda m, a: m.update(dtypes=["float64", "float8"]), "its manifest.dtypes[1] must be one of float64"),
         (
