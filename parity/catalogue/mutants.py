@@ -236,8 +236,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("kernel height and width exchanged", "cbam.py", "SpatialAttention/default", _around(".transpose(2, 3)", ".transpose([0, 1, 3, 2])", ".swapaxes(1, 2)")),
     Mutant("kernel flipped", "cbam.py", "SpatialAttention/default", _around(".flip((2, 3))", ".flip([2, 3])", "[:, ::-1, ::-1]")),
     Mutant("square matrix transposed", "se.py", "SE/square", _each(
-        ("self.fc1(y)", "F.conv2d(y, self.fc1.weight.transpose(0, 1), self.fc1.bias)"),
-        ("self.fc1(y)", "F.conv2d(y, self.fc1.weight.transpose([1, 0, 2, 3]), self.fc1.bias)"),
+        ("self.fc1(y)", "__import__('torch').nn.functional.conv2d(y, self.fc1.weight.transpose(0, 1), self.fc1.bias)"),
+        ("self.fc1(y)", "__import__('paddle').nn.functional.conv2d(y, self.fc1.weight.transpose([1, 0, 2, 3]), self.fc1.bias)"),
         ("self.fc1(y)", "y @ self.fc1.kernel[0, 0].T + self.fc1.bias[...]"))),
     # Squeeze-and-Excitation.
     Mutant("maximum for mean", "layers.py", "SE/default", _mean("x.amax((2, 3), keepdim=True)", "x.amax((2, 3), keepdim=True)", "x.max((1, 2), keepdims=True)")),
@@ -283,8 +283,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("ReLU before the norm", "aspp.py", "ASPP/one-rate", _home("relu(self.norm(self.conv(x)))", "self.norm(relu(self.conv(x)))")),
     Mutant("pooled branch of the corner", "aspp.py", "ASPP/one-rate", _each(("mean_hw(x)", "x[:, :, :1, :1]"), ("mean_hw(x)", "x[:, :, :1, :1]"), ("mean_hw(x)", "x[:, :1, :1]"))),
     Mutant("dropout left on", "aspp.py", "ASPP/dropout", _each(
-        ("self.dropout(self.project(self.features(x)))", "F.dropout(self.project(self.features(x)))"),
-        ("self.dropout(self.project(self.features(x)))", "F.dropout(self.project(self.features(x)))"),
+        ("self.dropout(self.project(self.features(x)))", "__import__('torch').nn.functional.dropout(self.project(self.features(x)))"),
+        ("self.dropout(self.project(self.features(x)))", "__import__('paddle').nn.functional.dropout(self.project(self.features(x)))"),
         ("self.dropout(self.project(self.features(x)))", "self.dropout(self.project(self.features(x)), deterministic=False)"))),
     Mutant("SE left out", "se_aspp.py", "SE_ASPP/options", _all("self.se(self.features(x))", "self.features(x)")),
     Mutant("SE twice", "se_aspp.py", "SE_ASPP/options", _all("self.se(self.features(x))", "self.se(self.se(self.features(x)))")),
