@@ -7,6 +7,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
+
+from .errors import ParityError
 
 DESCRIPTION = """Compute what a capsule asks with the frameworks that are installed here, on a GPU if one is seen.
 
@@ -21,7 +24,6 @@ def main(arguments: Sequence[str]) -> int:
     """Answer, and return the exit code."""
     options = _parse(arguments)
     # NumPy takes a while to import, and `--help` needs none of it.
-    from .errors import ParityError
     from .frameworks import FRAMEWORKS, devices, installed
     from .runs import capsule as capsules
     from .runs import record_file as records
@@ -64,10 +66,15 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if report.passed else 1
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are a line, as those of all commands."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ParityError(f"{message}; see `parity answer --help`")
+
+
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        "parity answer", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _Parser("parity answer", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, help="what `parity capsule` wrote")
     parser.add_argument("-o", "--output", type=Path, help="the record to write; FILE-FRAMEWORK.record if left out")
     parser.add_argument("--framework", default="", help="one of those installed; all of them if left out")

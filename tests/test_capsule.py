@@ -139,6 +139,8 @@ def test_a_capsule_whose_second_manifest_was_edited_by_hand_is_refused(folder, t
     ("arguments", "words"),
     [
         (["answer", "nowhere.capsule"], "nowhere.capsule"),
+        (["answer"], "the following arguments are required: file; see `parity answer --help`"),
+        (["answer", "--timeout", "soon", "ALL"], "invalid float value: 'soon'"),
         (["answer", "--framework", "caffe", "ALL"], "--framework must be one of torch, paddle, flax, got 'caffe'"),
         (["answer", "--device", "gpu", "--framework", "torch", "ALL"], "torch sees no gpu; it sees cpu"),
         (["answer", "--device", "gqu", "ALL"], "--device must be one of"),

@@ -215,7 +215,7 @@ def test_every_mutant_is_caught_and_the_code_without_one_lives():
         f"{one.framework}: {one.mutant and one.mutant.name}: {one.result.why}" for one in found if not one.right
     ] == []
     # One that is no Python would be caught for that alone.
-    mistyped = ("NameError", "SyntaxError", "IndentationError")
+    mistyped = ("NameError", "AttributeError", "ImportError", "SyntaxError", "IndentationError")
     assert [one.mutant.name for one in planted if one.result.why.startswith(mistyped)] == []
     # Each is named by case and tensor, with its distance.
     assert all(one.result.why and one.distance > 1 for one in planted)

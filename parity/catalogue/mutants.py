@@ -74,10 +74,10 @@ def _around(torch: str, paddle: str, flax: str) -> dict[str, Edit]:
 
 
 def _own(old: str, new: str, **extra: Edit) -> dict[str, Edit]:
-    """Words in which `@` is ReLU's home and `#` Flax's argument `rngs=rngs`, and `stop(...)` lets no gradient through."""
-    homes = {"torch": ("F", ""), "paddle": ("F", ""), "flax": ("nnx", ", rngs=rngs")}
+    """Words in which `@` is the activations' home and `#` Flax's argument `rngs=rngs`, and `stop(...)` lets no gradient through."""
     edits = {}
-    for name, (home, rngs) in homes.items():
+    for name, home in _HOMES.items():
+        rngs = ", rngs=rngs" if name == "flax" else ""
         stop = r"__import__('jax').lax.stop_gradient(\1)" if name == "flax" else r"(\1).detach()"
         words = (text.replace("@", home).replace("#", rngs) for text in (old, new))
         before, after = (re.sub(r"stop\((.*?)\)!", stop, text) for text in words)
