@@ -75,6 +75,20 @@ def test_shards_replace_only_shards(tmp_path: Path) -> None:
     (out / "mine.txt").write_text("mine")
     with pytest.raises(ParityError, match=r"'mine\.txt', which is no shard"):
         parity.save(WEIGHTS, out, shard="1KB", force=True)
+    (out / "mine.txt").unlink()
+    spoilt = {
+        "not of one checkpoint: 'model-00002-of-00002.safetensors'": lambda: (
+            out / "model-00002-of-00002.safetensors"
+        ).touch(),
+        "no JSON": lambda: (out / shards.INDEX).write_text("{"),
+        "without their index": (out / shards.INDEX).unlink,
+    }
+    for message, spoil in spoilt.items():
+        spoil()
+        kept = names(out)
+        with pytest.raises(ParityError, match=message):
+            parity.save(WEIGHTS, out, shard="1KB", force=True)
+        assert names(out) == kept
     for size, target, message in (("2XB", "new", "must be such as 2GB"), ("2GB", "x.pth", "the target is a directory")):
         with pytest.raises(ParityError, match=message):
             parity.save(WEIGHTS, tmp_path / target, shard=size)

@@ -67,10 +67,20 @@ def write(directory: Path, arrays: Arrays, metadata: Texts, framework: str, limi
 
 
 def check_own(directory: Path) -> None:
-    """Raise ParityError unless the directory is empty or holds what `write` makes and nothing else."""
+    """Raise ParityError unless the directory is empty or holds an index and the files that it names, and nothing else."""
+    names = set()
     for entry in directory.iterdir():
         if entry.is_symlink() or not entry.is_file() or not _OWN.fullmatch(entry.name):
             raise ParityError(f"it holds {entry.name!a}, which is no shard of a checkpoint")
+        names.add(entry.name)
+    if names and INDEX not in names:
+        raise ParityError("it holds shards without their index")
+    try:
+        named = set(_shards(directory / INDEX, Budget(0)).values()) if names else set()
+    except json.JSONDecodeError as error:
+        raise ParityError(f"its index is no JSON: {error}") from None
+    if other := names - {INDEX} ^ named:
+        raise ParityError(f"its index and its shards are not of one checkpoint: {min(other)!a}")
 
 
 def parse_size(text: str) -> int:
