@@ -8,7 +8,7 @@ from ..page.model import Amount, Amounts, Finding, Node, Page, Table, View, numb
 from ..page.pictures import Picture
 from ..verdict.judge import NOISE_LIMIT, RELATIVE, RELATIVE_LIMIT
 from ..verdict.results import Report, Result
-from .report import describe_places, describe_special
+from .report import describe_extent, describe_special
 
 # The way that each check goes.
 WAYS = {"forward": "forward", "gradients": "backward", "training": "training", "steps": "training", "batch": "batch"}
@@ -34,7 +34,7 @@ def to_page(report: Report, cases: Mapping[str, Case]) -> Page:
         places.insert(0, places.pop(places.index((failed[0].framework, failed[0].dtype))))
     ways = tuple(dict.fromkeys(WAYS[word] for word in WAYS if any(_word(result) == word for result in results)))
     names = list(dict.fromkeys(result.case for result in results))
-    checked = f"{len(names)} cases, {len(results)} checks, {describe_places(results)}"
+    checked = describe_extent(report)
     environment = ", ".join(f"{key} {value}" for key, value in report.environment.items() if key != "backends")
     pairs = Table("Two runs against each other", ("case", *HEAD), [(each.case, *_row(each)) for each in report.more])
     return Page(

@@ -48,13 +48,9 @@ def print_report(report: Report, console: Console, missing: Sequence[str] = (), 
     for line in _batches(report.results):
         console.print(Text(line), soft_wrap=True)
     failed = sum(not result.passed for result in (*report.results, *report.more))
-    cases = len({result.case for result in report.results})
     verdict = ("all the same", "bold green") if report.passed else (f"{failed} checks failed", "bold red")
     console.print(
-        Text.assemble(
-            verdict,
-            f": {cases} case{'s' * (cases != 1)}, {len(report.results)} checks, {describe_places(report.results)}",
-        ),
+        Text.assemble(verdict, f": {describe_extent(report)}"),
         soft_wrap=True,
     )
     print_environment(report.environment, console, verbose=verbose)
@@ -112,6 +108,12 @@ def _batches(results: Sequence[Result]) -> list[str]:
         count = f"{len(group) - len(other)} of {len(group)} checks"
         lines.append(f"{framework} in {dtype}, alone and in a batch of eight: {SAME_BITS} in {count}{said}")
     return lines
+
+
+def describe_extent(report: Report) -> str:
+    """How much was checked, and where: `2 cases, 16 checks, torch, flax on cpu`."""
+    cases = len({result.case for result in report.results})
+    return f"{cases} case{'s' * (cases != 1)}, {len(report.results)} checks, {describe_places(report.results)}"
 
 
 def describe_places(results: Sequence[Result]) -> str:

@@ -77,9 +77,7 @@ def test_shards_replace_only_shards(tmp_path: Path) -> None:
         parity.save(WEIGHTS, out, shard="1KB", force=True)
     (out / "mine.txt").unlink()
     spoilt = {
-        "not of one checkpoint: 'model-00002-of-00002.safetensors'": lambda: (
-            out / "model-00002-of-00002.safetensors"
-        ).touch(),
+        "not of one checkpoint": (out / "model-00002-of-00002.safetensors").touch,
         "no JSON": lambda: (out / shards.INDEX).write_text("{"),
         "without their index": (out / shards.INDEX).unlink,
     }

@@ -67,7 +67,7 @@ def write(directory: Path, arrays: Arrays, metadata: Texts, framework: str, limi
 
 
 def check_own(directory: Path) -> None:
-    """Raise ParityError unless the directory is empty or holds an index and the files that it names, and nothing else."""
+    """Raise ParityError unless the directory is empty or holds an index, the files that it names, and nothing else."""
     names = set()
     for entry in directory.iterdir():
         if entry.is_symlink() or not entry.is_file() or not _OWN.fullmatch(entry.name):
