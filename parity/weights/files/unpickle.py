@@ -20,6 +20,7 @@ from .pickled import Array, Calls, Dtype, Foreign, Name, Ordered, Refused, forei
 
 MAX_INDEX = 1 << 31
 _MAX_LINE = 4096
+_USUAL_LINE = 64
 _MAX_LONG = 255
 _SMALL = 64  # bytes up to which a copy is smaller than a view
 _MARK = object()
@@ -31,7 +32,7 @@ _OBJECT = 64
 _PLACE = 8
 _ENTRY = 104
 _CALL = 3  # steps
-_NAME = 2
+_NAME = 6
 _SET = Name("builtins", "set")
 # What protocols below 3 call them.
 _MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
@@ -60,11 +61,13 @@ class Window:
         return bytes(self.view(count))
 
     def readline(self) -> bytes:
-        line, newline, _ = bytes(self.data[self.position : self.position + _MAX_LINE]).partition(b"\n")
-        if not newline:
-            raise ParityError(f"the pickle's line at {self.position} does not end")
-        self.position += len(line) + 1
-        return line + newline
+        """The bytes as far as the next end of a line, with it."""
+        for most in (_USUAL_LINE, _MAX_LINE):
+            line, newline, _ = bytes(self.data[self.position : self.position + most]).partition(b"\n")
+            if newline:
+                self.position += len(line) + 1
+                return line + newline
+        raise ParityError(f"the pickle's line at {self.position} does not end")
 
 
 def _number(form: str) -> Callable[[Window], Any]:
@@ -109,7 +112,15 @@ def _long(window: Window) -> int:
     return int.from_bytes(window.view(_byte(window)), "little", signed=True)
 
 
-# How an opcode's argument is read; those that are a line are read by pickletools.
+def _names(window: Window) -> tuple[str, str]:
+    """A global's module and name, a line each."""
+    start = window.position
+    module, name = (window.readline()[:-1].decode("ascii") for _ in range(2))
+    window.budget.take(_OBJECT + 4 * (window.position - start))
+    return module, name
+
+
+# How an opcode's argument is read; others that are a line are read by pickletools.
 _READ: dict[str, Callable[[Window], Any]] = {
     "PROTO": _number("<B"),
     "FRAME": _number("<Q"),
@@ -129,6 +140,7 @@ _READ: dict[str, Callable[[Window], Any]] = {
     "SHORT_BINBYTES": _bytes("<B"),
     "BINBYTES8": _bytes("<Q"),
     "BYTEARRAY8": _bytes("<Q"),
+    "GLOBAL": _names,
 }
 _OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
 
@@ -344,8 +356,8 @@ class _Machine:
 
     do_BINGET = do_LONG_BINGET = do_GET
 
-    def do_GLOBAL(self, names: str) -> None:
-        self.push_name(*names.split(" ", 1))
+    def do_GLOBAL(self, names: tuple[str, str]) -> None:
+        self.push_name(*names)
 
     def do_STACK_GLOBAL(self, _: None) -> None:
         name = self.pop()
