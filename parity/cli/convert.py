@@ -8,11 +8,11 @@ import typer
 from ..errors import ParityError
 from ..weights import dialects
 from ..weights.files import FRAMEWORKS, Opened, about, check_target, open_file, write
-from ..weights.files.contents import is_float, outgoing
+from ..weights.files.contents import is_float, outgoing, releasing
 from ..weights.files.limits import dtype_named
 from ..weights.files.transfer import Moved, plan, way_back
 from .diff import differences_of
-from .terminal import bytes_bar, releasing
+from .terminal import bytes_bar
 from .weights import Key, Layers, layers_told
 
 _FRAMEWORK = "|".join(FRAMEWORKS)

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from ..errors import ParityError
 from ..weights.files import FRAMEWORKS, Opened, about, open_file
-from ..weights.files.contents import slabs
-from .terminal import bytes_bar, releasing
+from ..weights.files.contents import releasing, slabs
+from .terminal import bytes_bar
 from .weights import Layers, layers_told
 
 

@@ -14,8 +14,8 @@ from ..errors import ParityError, printable, shortened
 from ..frameworks.layers import Weights
 from ..weights.files import FRAMEWORKS, MAX_MESSAGE, Checkpoint, open_file
 from ..weights.files.budget import without_collector
-from ..weights.files.contents import Advance, Outgoing, dtype_name
-from .terminal import bytes_bar, releasing
+from ..weights.files.contents import Advance, Outgoing, dtype_name, releasing
+from .terminal import bytes_bar
 from .weights import Key, Layers, layers_told
 
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from ..weights.files import targets
 from ..weights.files.contents import Advance
 
 _WORTH_A_BAR = 64 << 20
-_RELEASE_EVERY = 16 << 20
 
 
 # What a table needs where there is no terminal to measure.
@@ -55,21 +54,6 @@ def bytes_bar(title: str, total: int) -> Iterator[Advance]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total)
         yield lambda count: bar.advance(task, count)
-
-
-def releasing(release: Callable[[], None], advance: Advance) -> Advance:
-    """`advance`, which also lets go of the source's pages now and then: they count as this process's memory."""
-    held = 0
-
-    def counted(count: int) -> None:
-        nonlocal held
-        held += count
-        if held >= _RELEASE_EVERY:
-            release()
-            held = 0
-        advance(count)
-
-    return counted
 
 
 def cases_bar() -> Progress:

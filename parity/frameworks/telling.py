@@ -1,6 +1,7 @@
 """The layers that the arrays of a file are of, as far as names and shapes tell, and what must be asked."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cache, lru_cache
@@ -40,23 +41,21 @@ def tell(
             if find(layer.kind, name, framework) or not (layer.kind or "." in name):
                 claimed.add(join(path, name))
 
-    tree: dict[str, list[str]] = {}
-    for name in names:
-        for path in prefixes(name):
-            tree.setdefault(path, []).append(name)
-
+    ordered = sorted(sides)
     arrays: dict[str, tuple[tuple[str, tuple[int, ...]], ...]] = {}
 
     def below(path: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
         if path not in arrays:
-            start = len(path) + 1 if path else 0
-            arrays[path] = tuple([(name[start:], tuple(sides[name])) for name in tree.get(path, ())])
+            head = path and f"{path}."
+            # What begins with the path and a dot is before what begins with it and the character after the dot.
+            start, end = (bisect_left(ordered, head), bisect_left(ordered, f"{path}/")) if path else (0, len(ordered))
+            arrays[path] = tuple([(name[len(head) :], tuple(sides[name])) for name in ordered[start:end]])
         return arrays[path]
 
     def fits(path: str, kind: str) -> bool:
         return _fits(kind, below(path), framework)
 
-    for path in tree:
+    for path in dict.fromkeys(path for name in names for path in prefixes(name)) if given else ():
         mine = (
             [exact[path]] if path in exact else [each for pattern, each in wild.items() if fnmatchcase(path, pattern)]
         )
@@ -192,6 +191,7 @@ def _marks(kind: str, framework: str) -> list[tuple[str, str, re.Pattern[str] | 
     return found
 
 
+@lru_cache(1 << 12)
 def _is_reserved(name: str, framework: str) -> bool:
     """Whether only layers have arrays of that name, so that one which fits no layer is an error."""
     return name in _vocabulary(framework) - {"bias"} or _RECURRENT.fullmatch(name) is not None

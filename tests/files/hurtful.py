@@ -234,6 +234,10 @@ HURTFUL: dict[str, tuple[str, Callable[[], bytes]]] = {
         lambda: json.dumps({"weight_map": {f"layers.{i}.weight": f"{i}.bin" for i in range(10_000)}}).encode(),
     ),
     "pickle: globals": (".pdparams", lambda: b"\x80\x04](" + b"cnumpy\ndtype\n" * 300_000 + b"e."),
+    "pickle: globals, each another": (
+        ".pdparams",
+        lambda: b"\x80\x04](" + b"".join(b"cnumpy\na%05x\n" % i for i in range(300_000)) + b"e.",
+    ),
     "pickle: dtypes": (
         ".pdparams",
         lambda: (

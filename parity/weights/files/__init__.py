@@ -17,7 +17,7 @@ from .. import dialects
 from ..dialects import networks
 from . import atomic, limits, native, shards, targets, wrappers
 from .budget import without_collector
-from .contents import Advance, Arrays, Contents, Texts, outgoing
+from .contents import Advance, Arrays, Contents, Texts, outgoing, releasing
 from .formats import FORMATS, FRAMEWORKS, Format, of_source, of_target
 from .owned import check_checkpoint
 
@@ -178,14 +178,14 @@ def load(
     opened = open_file(Path(path), framework=framework, layers=layers, key=key)
     with about(path):
         checkpoint = opened.below(prefix).interpret(dialect)
-    release = opened.release
+    read_on = releasing(opened.release)
     del opened
     weights = Weights({}, checkpoint.weights.layers)
     for key in list(checkpoint.weights):
         view = checkpoint.weights.pop(key)
         # What was decompressed is nobody else's, and need not be copied.
         weights[key] = view if view.flags.writeable and view.flags.c_contiguous else np.array(view, order="C")
-        release()
+        read_on(view.nbytes)
     return replace(checkpoint, weights=weights)
 
 

@@ -12,6 +12,7 @@ from ...errors import ParityError
 from .transpose import transpose
 
 SLAB = 8 << 20
+_RELEASE_EVERY = 16 << 20
 _TILE = 32
 _SMALL = 4096  # bytes up to which a copy costs less than to look for a way without one
 
@@ -43,6 +44,21 @@ class Contents:
         """Let go of the memory that looking at the views took; the next look reads the file again."""
         for each in self.mapped:
             each.madvise(mmap.MADV_DONTNEED)
+
+
+def releasing(release: Callable[[], None], advance: Advance = lambda _: None) -> Advance:
+    """`advance`, which also lets go of the source's pages now and then: they count as this process's memory."""
+    held = 0
+
+    def counted(count: int) -> None:
+        nonlocal held
+        held += count
+        if held >= _RELEASE_EVERY:
+            release()
+            held = 0
+        advance(count)
+
+    return counted
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ from .pickled import Array, Calls, Dtype, Foreign, Name, Ordered, Refused, forei
 
 MAX_INDEX = 1 << 31
 _MAX_LINE = 4096
-_USUAL_LINE = 64
-_MAX_LONG = 255
+_USUAL_LINE = 96
 _SMALL = 64  # bytes up to which a copy is smaller than a view
 _MARK = object()
 # What is paid for: a place on the stack for each step, an object, a place in a memo or a dictionary. Nothing is paid
@@ -32,7 +31,9 @@ _OBJECT = 64
 _PLACE = 8
 _ENTRY = 104
 _CALL = 3  # steps
-_NAME = 6
+_NAME = 2
+_NEW_NAME = 6
+_PERSISTENT = 10
 _SET = Name("builtins", "set")
 # What protocols below 3 call them.
 _MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
@@ -62,11 +63,15 @@ class Window:
 
     def readline(self) -> bytes:
         """The bytes as far as the next end of a line, with it."""
+        return self.lines(1)[0] + b"\n"
+
+    def lines(self, count: int) -> list[bytes]:
+        """The next lines, without their ends."""
         for most in (_USUAL_LINE, _MAX_LINE):
-            line, newline, _ = bytes(self.data[self.position : self.position + most]).partition(b"\n")
-            if newline:
-                self.position += len(line) + 1
-                return line + newline
+            *lines, _ = bytes(self.data[self.position : self.position + most]).split(b"\n", count)
+            if len(lines) == count:
+                self.position += sum(map(len, lines)) + count
+                return lines
         raise ParityError(f"the pickle's line at {self.position} does not end")
 
 
@@ -108,16 +113,17 @@ _byte = _number("<B")
 
 
 def _long(window: Window) -> int:
-    window.budget.take(_OBJECT + _MAX_LONG)
-    return int.from_bytes(window.view(_byte(window)), "little", signed=True)
+    size = _byte(window)
+    window.budget.take(_OBJECT + size)
+    return int.from_bytes(window.view(size), "little", signed=True)
 
 
 def _names(window: Window) -> tuple[str, str]:
     """A global's module and name, a line each."""
     start = window.position
-    module, name = (window.readline()[:-1].decode("ascii") for _ in range(2))
+    module, name = window.lines(2)
     window.budget.take(_OBJECT + 4 * (window.position - start))
-    return module, name
+    return module.decode("ascii"), name.decode("ascii")
 
 
 # How an opcode's argument is read; others that are a line are read by pickletools.
@@ -167,7 +173,7 @@ def unpickle(window: Window, calls: Calls, persistent: Callable[[Any], Any] | No
             takes none, an opcode that no state dict needs, and a program that makes more than the window's budget.
     """
     machine = _Machine(calls, persistent, window.budget)
-    data = window.data
+    data, push = window.data, machine.stack.append
     while True:
         window.budget.step(_BATCH // 2)
         window.budget.take(_STEP * _BATCH)
@@ -184,9 +190,12 @@ def unpickle(window: Window, calls: Calls, persistent: Callable[[Any], Any] | No
                 raise
             except (ValueError, struct.error) as error:
                 raise ParityError(f"the pickle's {name} has no good argument: {str(error)[:100]}") from error
-            if name == "STOP":
+            if do is _push:
+                push(argument)
+            elif name == "STOP":
                 return machine.pop()
-            do(machine, argument)
+            else:
+                do(machine, argument)
 
 
 class _Machine:
@@ -199,6 +208,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
+        self.names: dict[tuple[str, str], Name] = {}
 
     def pop(self) -> Any:
         if not self.stack or self.stack[-1] is _MARK:
@@ -221,6 +231,7 @@ class _Machine:
     def push(self, value: Any) -> None:
         self.stack.append(value)
 
+    # The loop pushes their arguments itself, for they are most of a pickle.
     do_BININT = do_BININT1 = do_BININT2 = do_INT = do_LONG = do_LONG1 = do_BINFLOAT = do_FLOAT = push
     do_SHORT_BINBYTES = do_BINBYTES = do_BINBYTES8 = do_BYTEARRAY8 = push
     do_UNICODE = do_BINUNICODE = do_SHORT_BINUNICODE = do_BINUNICODE8 = push
@@ -366,12 +377,18 @@ class _Machine:
     def push_name(self, module: Any, name: Any) -> None:
         if not (isinstance(module, str) and isinstance(name, str)):
             raise ParityError("a global must be named by text")
-        value = Name(_MODULES.get(module, module), name)
-        self.budget.take(2 * _OBJECT)
         self.budget.step(_NAME)
+        if (value := self.names.get((module, name))) is None:
+            value = self.names[module, name] = self.new_name(module, name)
+        self.push(value)
+
+    def new_name(self, module: str, name: str) -> Name:
+        value = Name(_MODULES.get(module, module), name)
+        self.budget.take(3 * _OBJECT + _ENTRY)
+        self.budget.step(_NEW_NAME)
         if isinstance(call := self.calls.get(value), Refused):
             raise ParityError(f"the pickle names {module[:60]!a} {name[:60]!a}, {call.reason}")
-        self.push(value)
+        return value
 
     def do_REDUCE(self, _: None) -> None:
         args, name = self.pop(), self.pop()
@@ -408,12 +425,13 @@ class _Machine:
 
     def do_BINPERSID(self, _: None) -> None:
         self.budget.take(2 * _OBJECT)
-        self.budget.step(_CALL)
+        self.budget.step(_PERSISTENT)
         if self.persistent is None:
             raise ParityError("the pickle refers to data outside itself")
         self.push(self.persistent(self.pop()))
 
 
+_push = _Machine.push
 # By byte: the opcode's name, its method, and how its argument is read.
 _ACTIONS = [
     (
