@@ -22,6 +22,9 @@ WEIGHTS = {
     "trained": "as training leaves them: negative and zero gammas, variances from 1e-8 to 1e4, dead channels, open gates",
 }
 
+# The label of the cases in REAL_SIZES: '*/real-size' names them all.
+REAL = "real-size"
+
 
 @dataclass(frozen=True)
 class Case:
@@ -51,6 +54,11 @@ class Case:
     def name(self) -> str:
         """What the command line calls it: MODULE/LABEL."""
         return f"{self.module}/{self.label}"
+
+    @property
+    def is_real_size(self) -> bool:
+        """Whether it takes minutes and gigabytes: it runs where a pattern ends in its label, and nowhere else."""
+        return self.label == REAL
 
     @property
     def call(self) -> str:
@@ -172,20 +180,36 @@ CASES: tuple[Case, ...] = (
     _network("101", 101, "rounding over a hundred layers", {"where": ("layer4",)}, heavy=True),
     _network("152", 152, "the deepest", {"where": ("layer4",)}, heavy=True),
 )
+
+# At the sizes that people use kernels take other ways (blocked, Winograd, implicit GEMM, FFT) and sums are long. Without
+# dropout or batch norm the two modes are the same. Normal values, for a crop of 256 channels is larger than the photograph.
+REAL_SIZES: tuple[Case, ...] = (
+    Case("SE", REAL, (256,), (8, 256, 56, 56), "the first stage of a ResNet-50, a batch of eight", input="normal", modes=("eval",)),
+    Case("CBAM", REAL, (256,), (8, 256, 56, 56), "the same map, maxima over many places and channels", {"reduction": 16}, "normal", modes=("eval",)),
+    Case("SE_ASPP", REAL, (2048, 256), (2, 2048, 33, 33), "the head of DeepLabv3: sums of 18432 products", input="normal", modes=("train",)),
+    Case("SEResNet", REAL, (50,), (4, 3, 224, 224), "the whole network at full width", modes=("train",)),
+)
 # fmt: on
+EVERY = (*CASES, *REAL_SIZES)
 
 
 def select(patterns: Sequence[str], *, heavy: bool = False) -> list[Case]:
     """The cases whose name one of the glob patterns matches, in the catalogue's order.
 
-    For no pattern all of them, the heavy ones only with `heavy`.
+    For no pattern all of CASES, the heavy ones only with `heavy`. A pattern that ends in `/real-size` is of REAL_SIZES, and
+    no other is: 'SE/*' is meant for seconds.
 
     Raises:
         ParityError: for a pattern that matches none.
     """
     for pattern in patterns:
-        if not any(fnmatchcase(case.name, pattern) for case in CASES):
+        if not any(_matches(case, pattern) for case in EVERY):
             raise ParityError(f"no case matches {pattern!r}; `parity list` shows them, 'CBAM/*' matches all of CBAM")
     if not patterns:
         return [case for case in CASES if heavy or not case.heavy]
-    return [case for case in CASES if any(fnmatchcase(case.name, pattern) for pattern in patterns)]
+    return [case for case in EVERY if any(_matches(case, pattern) for pattern in patterns)]
+
+
+def _matches(case: Case, pattern: str) -> bool:
+    """Whether the pattern names the case."""
+    return fnmatchcase(case.name, pattern) and case.is_real_size == pattern.endswith(f"/{REAL}")

@@ -77,6 +77,7 @@ def run(
     parity run --case 'CBAM/*' --framework torch,flax --image cat.jpg --json result.json
     parity run --check forward,gradients --html result.html
     parity run --matrix          every precision, outputs and gradients, a word for each verdict
+    parity run --case '*/real-size' --dtype float32      at the sizes that people use: minutes, and 8 GB
     """
     chosen = catalogue.select(split(case), heavy=all)
     backends, missing = choose_backends(framework, device, python, config, allow_tf32=allow_tf32, no_cache=no_cache)
@@ -130,7 +131,7 @@ def list_cases(case: Cases = None) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("case", "module", "input", "why"):
         table.add_column(column, no_wrap=column == "case")
-    for item in catalogue.select(split(case), heavy=True):
+    for item in catalogue.select(split(case)) if case else catalogue.EVERY:
         shape = " x ".join(map(str, item.shape))
         weights = "" if item.weights == "tame" else f", {item.weights} weights"
         table.add_row(item.name, item.call, f"{item.input} {shape}{weights}", item.why)

@@ -218,7 +218,7 @@ def _check_once(name: str, values: Sequence[str]) -> None:
 
 def _known(item: dict[str, Any]) -> Case:
     """The catalogue's case of that name, if it is the same."""
-    case = next((case for case in catalogue.CASES if case.name == item["name"]), None)
+    case = next((case for case in catalogue.EVERY if case.name == item["name"]), None)
     if case is None:
         raise ParityError(f"the case {str(item['name'])[:80]!a} is not in this catalogue; versions differ")
     described = _describe(case)

@@ -1,6 +1,6 @@
 """The expectation of a case: the reference's arrays, and the rounding noise that each may carry."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,10 @@ from .judge import Noise
 # Enough draws of the noise: of float64's the order of magnitude will do, float32's of a single number is known within a
 # fifth, and in half precision rounding opens and shuts ReLUs, which only some of the draws show.
 DRAWS = {"float64": 4, "float32": 16, "float16": 64, "bfloat16": 64}
+# At real sizes a draw takes seconds and has many values: the draws end where the unit of each array is this sure, as 16
+# make that of a single number. From FEWEST on their spread tells.
+SURE = 0.2
+FEWEST = 3
 # A share of an array's size: noise of more drowns it. And a share of the noise: an array of less is zero.
 DOMINATED = 0.5
 ZERO = 1e-6
@@ -60,7 +64,8 @@ def expect(
     expected = run(Exact())
     if "gradients" in checks:
         check_gradients(case, model, drawn, expected["gradients"], train=train)
-    noise = measure_noise(expected, dtype, run, DRAWS[dtype], roundoff, in_order=in_order)
+    sure = SURE if case.is_real_size else None
+    noise = measure_noise(expected, dtype, run, DRAWS[dtype], roundoff, in_order=in_order, sure=sure)
     return {
         check: Expected(expected[check], noise[check], find_noise_dominated(expected[check], noise[check], dtype))
         for check in checks
@@ -99,8 +104,9 @@ def measure_noise(
     roundoff: float | None = None,
     *,
     in_order: bool = False,
+    sure: float | None = None,
 ) -> dict[str, dict[str, Noise]]:
-    """The noise in `dtype` of each array of `expected`, from `count` calls of `run`."""
+    """The noise in `dtype` of each array of `expected`, from `count` calls of `run`; from fewer once it is `sure`."""
     accumulator = UNIT_ROUNDOFF[ACCUMULATORS[dtype]] if dtype in ACCUMULATORS else None
     ops = Noisy(
         roundoff or UNIT_ROUNDOFF[dtype],
@@ -109,8 +115,8 @@ def measure_noise(
         in_order=in_order,
         least=LEAST.get(dtype, 0.0),
     )
-    draws = []
-    for _ in range(count):
+    draws: list[dict[str, dict[str, Noise]]] = []
+    while len(draws) < count and not (sure and len(draws) >= FEWEST and uncertainty(draws) <= sure):
         ops.next_draw()
         # No draw is held longer than its noise is measured: of a network's training that would be much.
         draws.append(noise_of(expected, run(ops)))
@@ -126,6 +132,17 @@ def noise_of(expected: Mapping[str, Arrays], draw: Mapping[str, Arrays]) -> dict
         group: {key: Noise.of(draw[group][key] - value) for key, value in arrays.items()}
         for group, arrays in expected.items()
     }
+
+
+def uncertainty(draws: Sequence[Mapping[str, Mapping[str, Noise]]]) -> float:
+    """The largest standard uncertainty of a unit, as a share of it: half that of the mean square over the draws."""
+    worst = 0.0
+    for group, arrays in draws[0].items():
+        for key in arrays:
+            squares = np.array([draw[group][key].rms ** 2 for draw in draws])
+            if squares.any():
+                worst = max(worst, float(squares.std(ddof=1) / squares.mean() / np.sqrt(len(draws)) / 2))
+    return worst
 
 
 def adds_in_order(case: Case, dtype: str, execution: str) -> bool:

@@ -114,7 +114,7 @@ def cut(todo: Sequence[WorkItem]) -> Iterator[Piece]:
 
 def run_piece(backend: Backend, arrays: dict[str, np.ndarray], piece: Piece, timeout: float | None) -> Outcome | str:
     """On a machine of the cluster: the piece's outcome, or in words why the backend cannot compute there."""
-    known = {case.name: case for case in catalogue.CASES}
+    known = {case.name: case for case in catalogue.EVERY}
     backend = replace(backend, python=backend.python or sys.executable)
     todo = [WorkItem(known[name], listed) for name, listed in piece]
     try:
@@ -147,7 +147,7 @@ def _fetch(ray: Any, reference: Any, backend: Backend) -> Outcome:
 def _join(backend: Backend, pieces: Sequence[tuple[Piece, Outcome]]) -> Outcome:
     """The pieces of a backend as one outcome; where one computed nothing, its own tasks have the error."""
     joined = Outcome(backend.framework, backend.framework)
-    known = {case.name: case for case in catalogue.CASES}
+    known = {case.name: case for case in catalogue.EVERY}
     for piece, outcome in pieces:
         joined.facts = joined.facts or outcome.facts
         joined.notes += [note for note in outcome.notes if note not in joined.notes]

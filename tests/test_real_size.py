@@ -1,0 +1,71 @@
+"""The cases at the sizes that people use: when they run, and how many draws of the noise they take."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from parity.catalogue.cases import CASES, EVERY, REAL_SIZES, select
+from parity.catalogue.inputs import default_image, read_image
+from parity.errors import ParityError
+from parity.runs.run import draw, run
+from parity.verdict import expect
+from parity.verdict.judge import Noise
+
+IMAGE = read_image(default_image())
+SMALL = replace(REAL_SIZES[1], args=(16,), kwargs={"reduction": 4}, shape=(2, 16, 9, 7))
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        (["*/real-size"], ["SE/real-size", "CBAM/real-size", "SE_ASPP/real-size", "SEResNet/real-size"]),
+        (["SE/real-size"], ["SE/real-size"]),
+        (["CBAM/1x1", "CBAM/real-size"], ["CBAM/1x1", "CBAM/real-size"]),
+    ],
+)
+def test_a_pattern_that_ends_in_their_label_names_them(patterns, names):
+    assert [case.name for case in select(patterns)] == names
+
+
+@pytest.mark.parametrize("patterns", [[], ["*"], ["SE/*"], ["SE*", "CBAM/*l*"]])
+def test_nothing_else_does(patterns):
+    assert not any(case.is_real_size for case in select(patterns, heavy=True))
+    with pytest.raises(ParityError, match="no case matches"):
+        select(["ASPP/real-size"])
+    assert [case.is_real_size for case in EVERY] == [False] * len(CASES) + [True] * len(REAL_SIZES)
+
+
+def test_each_framework_gives_the_same_by_noise_of_few_draws(monkeypatch):
+    counts = []
+    measure = expect.uncertainty
+    monkeypatch.setattr(expect, "uncertainty", lambda draws: counts.append(len(draws)) or measure(draws))
+    report = run([SMALL], ["torch"], ["float32", "bfloat16"], IMAGE, checks=["forward", "gradients"])
+    assert report.passed, [result.why for result in report.results]
+    assert len([result for result in report.results if result.judged]) >= 3
+    assert min(counts) == expect.FEWEST
+
+
+def test_the_draws_end_where_every_unit_is_sure(monkeypatch):
+    drawn, many = draw(SMALL, IMAGE, 0), replace(SMALL, label="all-draws")
+    few, all_draws = (
+        expect.expect(case, drawn, "float32", ("forward", "gradients"), train=False) for case in (SMALL, many)
+    )
+    for check, expected in few.items():
+        for key, noise in expected.noise.items():
+            assert noise.rms == pytest.approx(all_draws[check].noise[key].rms, rel=4 * expect.SURE), key
+    taken = []
+    monkeypatch.setattr(expect, "noise_of", lambda *_: taken.append(1) or {"": {"a": Noise(next(sizes), 1.0)}})
+    for given, wanted in [([1.0] * 9, 3), ([1, 2, 4, 1, 3, 1, 2, 2, 1, 1, 4, 1, 1, 1, 1, 1], None)]:
+        sizes = iter(given)
+        taken.clear()
+        expect.measure_noise({"": {"a": np.ones(1)}}, "float32", lambda _: {}, len(given), sure=expect.SURE)
+        assert len(taken) == wanted if wanted else expect.FEWEST < len(taken) < len(given)
+
+
+def test_the_other_cases_take_every_draw(monkeypatch):
+    taken, measure = [], expect.noise_of
+    monkeypatch.setattr(expect, "noise_of", lambda *given: taken.append(1) or measure(*given))
+    case = select(["SE/1x1"])[0]
+    expect.expect(case, draw(case, IMAGE, 0), "float32", ("forward",), train=False)
+    assert len(taken) == expect.DRAWS["float32"]
