@@ -116,7 +116,7 @@ def first_array(arrays):
         (lambda m, a: m["expected"].pop(), "arrays that nothing is expected of"),
         (lambda m, a: m["limits"].update({"noise units": 5000.0}), "its limits are not those of this version"),
         (lambda m, a: m["expected"][0].update(case="SE/none"), "what is expected is not what is asked"),
-        (lambda m, a: m["expected"][0]["noise"].update(output="much"), "must be a list"),
+        (lambda m, a: m["expected"][0]["noise"][""].update(output="much"), "must be a list"),
     ],
 )
 def test_a_capsule_that_was_changed_is_refused_by_name(folder, tmp_path, change, words):

@@ -18,12 +18,16 @@ operation a random error of the size that an honest computation in a format of u
 Here a is the unit roundoff of the accumulator. It is u, but float32's where a framework adds half precisions up in
 float32: in convolutions and means all do, in sums of gradients over what an operand was broadcast to XLA does not.
 
+Where a device's functions are approximate, the error of such an operation is uniform in b * |y| * [-1, 1], b being the
+largest that its documentation admits, and no result is free of it: see `functions`.
+
 Kernels for channels-last maps take the values of a channel one after another, so there everything is one block: B = n,
 and a sum of n products is off by a * sqrt(sum of their squares) * sqrt(n / 6).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 
 import numpy as np
 
@@ -53,8 +57,8 @@ Bilinear = Callable[[np.ndarray, np.ndarray], np.ndarray]
 class Exact(Tape):
     """Float64 as it is."""
 
-    def rounded(self, y: np.ndarray) -> np.ndarray:
-        """What the result y of an operation becomes."""
+    def rounded(self, y: np.ndarray, function: str = "") -> np.ndarray:
+        """What the result y of an operation becomes; `function` names one that a device may only approximate."""
         return y
 
     def total(self, x: np.ndarray, axes: Axes, block: int = BLOCK, *, wide: bool = True) -> np.ndarray:
@@ -99,23 +103,24 @@ class Exact(Tape):
         )
 
     def div(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """a / b."""
-        y = self.rounded(a / b)
+        """a / b; by values that are broadcast kernels do not divide, they multiply by the reciprocal."""
+        function = "quotient" if b.size >= a.size else ""
+        y = self.rounded(a / b, function)
         return self.record(
             y,
-            (a, lambda g: self.summed(self.rounded(g / b), a)),
-            (b, lambda g: self.summed(self.rounded(-g * self.rounded(y / b)), b)),
+            (a, lambda g: self.summed(self.rounded(g / b, function), a)),
+            (b, lambda g: self.summed(self.rounded(-g * self.rounded(y / b, function)), b)),
         )
 
     def sqrt(self, x: np.ndarray) -> np.ndarray:
-        """The square root."""
-        y = self.rounded(np.sqrt(x))
-        return self.record(y, (x, lambda g: self.rounded(g / (2 * y))))
+        """The square root, which kernels take the reciprocal of."""
+        y = self.rounded(np.sqrt(x), "reciprocal root")
+        return self.record(y, (x, lambda g: self.rounded(g / (2 * y), "quotient")))
 
     def sigmoid(self, x: np.ndarray) -> np.ndarray:
         """1 / (1 + exp(-x)), without overflow."""
-        e = self.rounded(np.exp(-np.abs(x)))
-        y = self.rounded(np.where(x < 0, e, 1.0) / self.rounded(e + 1.0))
+        e = self.rounded(np.exp(-np.abs(x)), "exponential")
+        y = self.rounded(np.where(x < 0, e, 1.0) / self.rounded(e + 1.0), "reciprocal")
         return self.record(y, (x, lambda g: self.rounded(g * self.rounded(y * self.rounded(1 - y)))))
 
     def relu(self, x: np.ndarray) -> np.ndarray:
@@ -141,7 +146,7 @@ class Exact(Tape):
         single operations.
         """
         axes = (0, 2, 3)
-        root = self.rounded(np.sqrt(self.rounded(var + epsilon)))
+        root = self.rounded(np.sqrt(self.rounded(var + epsilon)), "reciprocal root")
         y = self.rounded(self.rounded(x - mean) / root)
 
         def vjp(g: np.ndarray) -> np.ndarray:
@@ -163,14 +168,20 @@ class Exact(Tape):
         """
         count = classes.size
         shifted = self.rounded(x - x.max(1, keepdims=True))
-        e = self.rounded(np.exp(shifted))
+        e = self.rounded(np.exp(shifted), "exponential")
         total = self.total(e, 1)
         chosen = np.moveaxis(np.arange(x.shape[1]) == classes[..., None], -1, 1)
         at_class = (shifted * chosen).sum(1, keepdims=True)
-        losses = self.rounded(self.rounded(np.log(total)) - at_class)
+        losses = self.rounded(self.rounded(np.log(total), "logarithm") - at_class)
         y = self.rounded(self.total(losses, tuple(range(x.ndim)), block=count) / count)
         return self.record(
-            y, (x, lambda g: self.rounded(self.rounded(self.rounded(e / total) - chosen) * self.rounded(g / count)))
+            y,
+            (
+                x,
+                lambda g: self.rounded(
+                    self.rounded(self.rounded(e / total, "quotient") - chosen) * self.rounded(g / count)
+                ),
+            ),
         )
 
     def max_pool(self, x: np.ndarray) -> np.ndarray:
@@ -252,6 +263,7 @@ class Noisy(Exact):
 
     With `in_order` sums are as those over channels-last maps. `accumulator` is the unit roundoff that wide sums are
     made with, u if none is given. The smallest results err by `least`, half the distance of the format's numbers there.
+    `functions` has the largest relative errors of those that are approximate.
     """
 
     def __init__(
@@ -262,8 +274,10 @@ class Noisy(Exact):
         accumulator: float | None = None,
         in_order: bool = False,
         least: float = 0.0,
+        functions: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         super().__init__()
+        self.functions = functions
         self.least = least
         self.unit_roundoff = unit_roundoff
         self.accumulator = unit_roundoff if accumulator is None else accumulator
@@ -276,9 +290,17 @@ class Noisy(Exact):
         """Begin another pass of the same operations: its errors are new, their deviations those of the first pass."""
         self.place = 0
 
-    def rounded(self, y: np.ndarray) -> np.ndarray:
-        """A result with the error of one operation: none where the format holds the result as it is."""
+    def rounded(self, y: np.ndarray, function: str = "") -> np.ndarray:
+        """A result with the error of one operation: none where the format holds the result as it is.
+
+        That of a function that is only approximated may be no such result even there.
+        """
         error = y * (self.rng.random(y.shape, np.float32) - np.float32(0.5))
+        bound = self.functions.get(function, 0.0)
+        if bound > self.unit_roundoff:
+            error *= 2 * bound
+            error += y
+            return error
         error *= 2 * self.unit_roundoff
         if self.least:
             small = np.abs(y) * self.unit_roundoff < self.least

@@ -20,6 +20,7 @@ from ..catalogue.tasks import CHECKS, DTYPES, Abilities, list_tasks
 from ..errors import ParityError
 from ..frameworks import TABLE
 from ..protocol import join
+from ..reference.functions import ULPS, kinds_of
 from ..verdict.expect import Expected
 from ..verdict.expect_all import Expectations, Key, expect_all, roundoffs
 from ..verdict.judge import NOISE_LIMIT, RELATIVE_LIMIT, Noise
@@ -33,7 +34,7 @@ from . import record_file as records
 from .record_file import Record
 from .run import plan_all
 
-VERSION = 1
+VERSION = 2
 LIMITS: Mapping[str, float] = {"relative": RELATIVE_LIMIT, "noise units": NOISE_LIMIT}
 # What may be asked: training begins at weights that the reference computes where it runs.
 ASKED = tuple(check for check in CHECKS if check != "training")
@@ -45,8 +46,8 @@ _ENTRY: Mapping[str, Any] = {
     "mode": ("eval", "train"),
     "check": ASKED,
     "in_order": bool,
-    # Root mean square and largest element of each array's noise.
-    "noise": {str: [float]},
+    # By kind of device, root mean square and largest element of each array's noise.
+    "noise": {str: {str: [float]}},
     "undetermined": {str: str},
     "digests": {str: str},
 }
@@ -70,7 +71,9 @@ def make(planned: Record, *, advance: Callable[[], None] = lambda: None) -> Caps
     """The plan with what the reference expects of it."""
     expectations: Expectations = {}
     units = roundoffs(allow_tf32=False)
-    for found in expect_all(planned.cases, planned.drawn, {}, planned.dtypes, planned.checks, units):
+    for found in expect_all(
+        planned.cases, planned.drawn, {}, planned.dtypes, planned.checks, units, devices=list(ULPS)
+    ):
         expectations |= found
         advance()
     return Capsule(planned, expectations)
@@ -95,12 +98,18 @@ def write(path: Path, capsule: Capsule, *, force: bool = False) -> None:
     """Write the capsule, whole or not at all; see `parity.weights.files.atomic.write_file` for what is raised."""
     metadata, arrays = records.encode(capsule.planned)
     entries = []
-    for i, (key, expected) in enumerate(capsule.expectations.items()):
+    # The arrays are the same on every kind of device, and their noise is not.
+    for i, key in enumerate(key for key in capsule.expectations if not key.functions):
+        expected = capsule.expectations[key]
         arrays |= {join(_EXPECTED, i, name): np.ascontiguousarray(array) for name, array in expected.arrays.items()}
+        kinds = {other.functions: each for other, each in capsule.expectations.items() if other[:-1] == key[:-1]}
         entries.append(
             {
-                **key._asdict(),
-                "noise": {name: [noise.rms, noise.peak] for name, noise in expected.noise.items()},
+                **{name: value for name, value in key._asdict().items() if name != "functions"},
+                "noise": {
+                    kind: {name: [noise.rms, noise.peak] for name, noise in each.noise.items()}
+                    for kind, each in kinds.items()
+                },
                 "undetermined": expected.undetermined,
                 "digests": {name: records.digest(array) for name, array in expected.arrays.items()},
             }
@@ -139,13 +148,15 @@ def _expectations(manifest: Any, planned: Record, arrays: Arrays) -> Expectation
     groups = protocol.by_first(arrays)
     found: Expectations = {}
     for i, entry in enumerate(manifest["expected"]):
-        key = Key(*(entry[name] for name in Key._fields))
-        found[key] = _expected(f"{key.case}, {key.dtype}, {key.check} {key.mode}", entry, groups.pop(str(i), {}))
+        where = f"{entry['case']}, {entry['dtype']}, {entry['check']} {entry['mode']}"
+        for kind, expected in _expected(where, entry, groups.pop(str(i), {})).items():
+            found[Key(**{name: entry[name] for name in Key._fields[:-1]}, functions=kind)] = expected
     if groups:
         raise ParityError(f"it holds arrays that nothing is expected of: {next(iter(groups))[:80]}")
     able = Abilities(TABLE["torch"].abilities.executions)
     wanted = {
-        Key.of(case, task)
+        Key.of(case, task, kind)
+        for kind in kinds_of(ULPS)
         for case in planned.cases
         for task in list_tasks(case, planned.checks, planned.dtypes, ("eager",), able)
     }
@@ -154,14 +165,22 @@ def _expectations(manifest: Any, planned: Record, arrays: Arrays) -> Expectation
     return found
 
 
-def _expected(where: str, entry: Mapping[str, Any], arrays: Arrays) -> Expected:
+def _expected(where: str, entry: Mapping[str, Any], arrays: Arrays) -> dict[str, Expected]:
+    """What is expected on each kind of device."""
     names = arrays.keys()
-    if not names == entry["noise"].keys() == entry["digests"].keys() or not entry["undetermined"].keys() <= names:
+    kinds: dict[str, dict[str, list[float]]] = entry["noise"]
+    if (
+        any(names != given.keys() for given in (entry["digests"], *kinds.values()))
+        or entry["undetermined"].keys() - names
+    ):
         raise ParityError(f"{where}: arrays, noise and digests must have the same names")
     for name, array in arrays.items():
-        if array.dtype != np.float64 or not np.isfinite(array).all() or len(entry["noise"][name]) != 2:
+        pairs = all(len(noise[name]) == 2 for noise in kinds.values())
+        if array.dtype != np.float64 or not np.isfinite(array).all() or not pairs:
             raise ParityError(f"{where}: {name[:80]} must be finite float64, with two numbers for its noise")
         if records.digest(array) != entry["digests"][name]:
             raise ParityError(f"{where}: {name[:80]} is not what its manifest says: damaged or exchanged")
-    noise = {name: Noise(*entry["noise"][name]) for name in names}
-    return Expected(dict(arrays), noise, dict(entry["undetermined"]))
+    return {
+        kind: Expected(dict(arrays), {name: Noise(*noise[name]) for name in names}, dict(entry["undetermined"]))
+        for kind, noise in kinds.items()
+    }

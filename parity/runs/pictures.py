@@ -22,7 +22,7 @@ def take_all(outcomes: Sequence[Outcome], jobs: Plan, expectations: Expectations
             for task in item.tasks:
                 if outcome.refusal(task.dtype) or outcome.error(item, task):
                     continue
-                expected = expectations[Key.of(item.case, task)]
+                expected = expectations[Key.of(item.case, task, outcome.device)]
                 picture = _take(outcome.arrays(item, task), expected, task.dtype)
                 if picture is not None:
                     found[item.case.name, outcome.name, task.dtype, task.title] = picture

@@ -65,7 +65,10 @@ def compare(paths: Sequence[Path], found: Sequence[Record], *, advance: Callable
     expectations: Expectations = {}
     training_data = draw_all_training(first.cases, first.drawn, first.checks, first.seed)
     units = roundoffs(allow_tf32=any(outcome.allow_tf32 for outcome in outcomes))
-    for expected in expect_all(first.cases, first.drawn, training_data, first.dtypes, first.checks, units):
+    devices = {outcome.device for outcome in outcomes}
+    for expected in expect_all(
+        first.cases, first.drawn, training_data, first.dtypes, first.checks, units, devices=devices
+    ):
         expectations |= expected
         advance()
     report = judge_all(outcomes, jobs, expectations, first.seed)
@@ -99,11 +102,17 @@ def _pair(a: Outcome, b: Outcome, jobs: Plan, expectations: Expectations) -> Ite
                 outcome.error(item, task) or outcome.refusal(task.dtype) for outcome in (a, b)
             ):
                 continue
-            yield _pair_task(a, b, item, task, expectations[Key.of(item.case, task)])
+            yield _pair_task(a, b, item, task, [expectations[Key.of(item.case, task, each.device)] for each in (a, b)])
 
 
-def _pair_task(a: Outcome, b: Outcome, item: WorkItem, task: Task, expected: Expected) -> Result:
-    noise = {key: Noise(APART * noise.rms, APART * noise.peak) for key, noise in expected.noise.items()}
+def _pair_task(a: Outcome, b: Outcome, item: WorkItem, task: Task, both: Sequence[Expected]) -> Result:
+    expected = both[0]
+    # Two errors that know nothing of each other add as squares do.
+    noise = {
+        key: Noise(float(np.hypot(one.rms, other.rms)), float(np.hypot(one.peak, other.peak)))
+        for key, one in expected.noise.items()
+        for other in [both[1].noise[key]]
+    }
     # What is not as the reference has it is said where each is held against it, and has no distance.
     whole = [not check_structure(each.arrays(item, task), expected.arrays, task.dtype) for each in (a, b)]
     if all(whole):

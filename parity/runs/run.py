@@ -68,9 +68,10 @@ def run(
     expectations: Expectations = {}
 
     units = roundoffs(allow_tf32=any(backend.allow_tf32 for backend in chosen))
+    devices = {backend.device for backend in chosen}
 
     def expect_each() -> Iterator[None]:
-        for found in expect_all(cases, drawn, training_data, dtypes, checks, units, executions):
+        for found in expect_all(cases, drawn, training_data, dtypes, checks, units, executions, devices):
             expectations.update(found)
             advance()
             yield

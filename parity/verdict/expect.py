@@ -10,6 +10,7 @@ from ..catalogue.cases import Case
 from ..catalogue.inputs import Drawn
 from ..reference.arithmetic import ACCUMULATORS, BLOCK, LEAST, UNIT_ROUNDOFF, Exact, Noisy
 from ..reference.evaluate import build, evaluate
+from ..reference.functions import largest_errors
 from .gradient_check import check_gradients
 from .judge import Noise
 
@@ -46,11 +47,13 @@ def expect(
     train: bool,
     roundoff: float | None = None,
     in_order: bool = False,
+    functions: str = "",
 ) -> dict[str, Expected]:
     """What the checks "forward" and "gradients" must give in `dtype`, whose unit `roundoff` is unless another is given.
 
     The reference runs once exactly, and several times with the rounding errors of `dtype`, always on the weights and
-    the input as `dtype` holds them. For `in_order` see `Noisy`.
+    the input as `dtype` holds them. For `in_order` see `Noisy`; `functions` is the kind of device whose approximate
+    functions are used.
 
     Raises:
         ParityError: where the reference's gradients are not those of its own outputs.
@@ -65,7 +68,9 @@ def expect(
     if "gradients" in checks:
         check_gradients(case, model, drawn, expected["gradients"], train=train)
     sure = SURE if case.is_real_size else None
-    noise = measure_noise(expected, dtype, run, DRAWS[dtype], roundoff, in_order=in_order, sure=sure)
+    noise = measure_noise(
+        expected, dtype, run, DRAWS[dtype], roundoff, in_order=in_order, functions=functions, sure=sure
+    )
     return {
         check: Expected(expected[check], noise[check], find_noise_dominated(expected[check], noise[check], dtype))
         for check in checks
@@ -104,6 +109,7 @@ def measure_noise(
     roundoff: float | None = None,
     *,
     in_order: bool = False,
+    functions: str = "",
     sure: float | None = None,
 ) -> dict[str, dict[str, Noise]]:
     """The noise in `dtype` of each array of `expected`, from `count` calls of `run`; from fewer once it is `sure`."""
@@ -114,6 +120,7 @@ def measure_noise(
         accumulator=accumulator,
         in_order=in_order,
         least=LEAST.get(dtype, 0.0),
+        functions=largest_errors(functions),
     )
     draws: list[dict[str, dict[str, Noise]]] = []
     while len(draws) < count and not (sure and len(draws) >= FEWEST and uncertainty(draws) <= sure):

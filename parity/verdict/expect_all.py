@@ -1,13 +1,15 @@
 """The expectations of a run, by task."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any, NamedTuple
 
 from ..catalogue.cases import Case
 from ..catalogue.inputs import Drawn
 from ..catalogue.tasks import Task, list_training_tasks
 from ..catalogue.training import TrainingData
 from ..reference.arithmetic import UNIT_ROUNDOFF
+from ..reference.functions import kind_of, kinds_of
 from ..workers.precision_probe import TF32_ROUNDOFF
 from .expect import Expected, adds_in_order, expect
 from .expect_batch import expect_batch
@@ -15,18 +17,22 @@ from .expect_training import expect_training
 
 
 class Key(NamedTuple):
-    """What is expected of a task is found by its case, precision, mode, check, and whether kernels add in order."""
+    """What is expected of a task is found by its case, precision, mode, check, whether kernels add in order, and whose
+    approximate functions they have: see `functions.kind_of`.
+    """
 
     case: str
     dtype: str
     mode: str
     check: str
     in_order: bool
+    functions: str
 
     @classmethod
-    def of(cls, case: Case, task: Task) -> "Key":
-        """The key of a task of a case."""
-        return cls(case.name, task.dtype, task.mode, task.check, adds_in_order(case, task.dtype, task.execution))
+    def of(cls, case: Case, task: Task, device: str = "cpu") -> "Key":
+        """The key of a task of a case on a device."""
+        in_order = adds_in_order(case, task.dtype, task.execution)
+        return cls(case.name, task.dtype, task.mode, task.check, in_order, kind_of(device, task.dtype))
 
 
 Expectations = dict[Key, Expected]
@@ -45,12 +51,13 @@ def expect_all(
     checks: Sequence[str],
     roundoff: Mapping[str, float],
     executions: Sequence[str] = ("eager",),
+    devices: Collection[str] = ("cpu",),
 ) -> Iterator[Expectations]:
-    """What every task is expected to give, a case at a time."""
+    """What every task is expected to give on one of `devices` or a CPU, a case at a time."""
     for case in cases:
-        found = expect_case(case, drawn[case.name], dtypes, checks, roundoff, executions)
+        found = expect_case(case, drawn[case.name], dtypes, checks, roundoff, executions, devices)
         if case.name in training_data:
-            found |= expect_case_training(case, training_data[case.name], dtypes, roundoff=roundoff)
+            found |= expect_case_training(case, training_data[case.name], dtypes, roundoff=roundoff, devices=devices)
         yield found
 
 
@@ -61,24 +68,27 @@ def expect_case(
     checks: Sequence[str],
     roundoff: Mapping[str, float] = UNIT_ROUNDOFF,
     executions: Sequence[str] = ("eager",),
+    devices: Collection[str] = ("cpu",),
 ) -> Expectations:
     """What one pass over the case is expected to give."""
     passes = tuple(check for check in checks if check in ("forward", "gradients"))
-    found = {
-        Key(case.name, dtype, mode, check, in_order): expected
-        for dtype in dtypes
-        for in_order in {adds_in_order(case, dtype, execution) for execution in executions}
-        for mode in (case.modes if passes else ())
-        for check, expected in expect(
-            case, drawn, dtype, passes, train=mode == "train", roundoff=roundoff[dtype], in_order=in_order
-        ).items()
-    }
-    if "batch" in checks and "eval" in case.modes:
-        for dtype in dtypes:
-            for in_order in {adds_in_order(case, dtype, execution) for execution in executions}:
-                key = Key(case.name, dtype, "eval", "batch", in_order)
-                found[key] = expect_batch(case, drawn, dtype, roundoff[dtype], in_order=in_order)
+    found: Expectations = {}
+    for dtype in dtypes:
+        orders = {adds_in_order(case, dtype, execution) for execution in executions}
+        for in_order, functions in product(orders, kinds(devices, dtype)):
+            for mode in case.modes if passes else ():
+                options: dict[str, Any] = {"roundoff": roundoff[dtype], "in_order": in_order, "functions": functions}
+                for check, expected in expect(case, drawn, dtype, passes, train=mode == "train", **options).items():
+                    found[Key(case.name, dtype, mode, check, in_order, functions)] = expected
+            if "batch" in checks and "eval" in case.modes:
+                key = Key(case.name, dtype, "eval", "batch", in_order, functions)
+                found[key] = expect_batch(case, drawn, dtype, roundoff[dtype], in_order=in_order, functions=functions)
     return found
+
+
+def kinds(devices: Collection[str], dtype: str) -> set[str]:
+    """Whose approximate functions tasks in `dtype` may have on these devices, and on a CPU."""
+    return {kind_of(kind, dtype) for kind in kinds_of(devices)}
 
 
 def expect_case_training(
@@ -87,6 +97,7 @@ def expect_case_training(
     dtypes: Sequence[str],
     recipes: Sequence[str] | None = None,
     roundoff: Mapping[str, float] = UNIT_ROUNDOFF,
+    devices: Collection[str] = ("cpu",),
 ) -> Expectations:
     """What training the case is expected to give; a task's mode is its recipe."""
     found: Expectations = {}
@@ -95,5 +106,8 @@ def expect_case_training(
             if recipes is not None and task.mode not in recipes:
                 continue
             start_weights = data.start_weights[task.mode] if task.check == "steps" else None
-            found[Key.of(case, task)] = expect_training(case, data, task.mode, dtype, start_weights, roundoff[dtype])
+            for kind in kinds(devices, dtype):
+                found[Key.of(case, task, kind)] = expect_training(
+                    case, data, task.mode, dtype, start_weights, roundoff[dtype], functions=kind
+                )
     return found

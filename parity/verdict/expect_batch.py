@@ -9,11 +9,13 @@ from .expect import Expected, expect
 
 
 def expect_batch(
-    case: Case, drawn: Drawn, dtype: str, roundoff: float | None = None, *, in_order: bool = False
+    case: Case, drawn: Drawn, dtype: str, roundoff: float | None = None, *, in_order: bool = False, functions: str = ""
 ) -> Expected:
     """The output for the image, twice: as "alone" and as "among" seven others. For the rest see `expect`."""
     image = Drawn(drawn.weights, batch.alone(drawn.x), np.zeros((), drawn.x.dtype))
-    found = expect(case, image, dtype, ("forward",), train=False, roundoff=roundoff, in_order=in_order)["forward"]
+    found = expect(
+        case, image, dtype, ("forward",), train=False, roundoff=roundoff, in_order=in_order, functions=functions
+    )["forward"]
     why = found.undetermined.get("output")
     names = ("alone", "among")
     return Expected(

@@ -46,6 +46,7 @@ def expect_training(
     dtype: str,
     start_weights: Sequence[Arrays] | None = None,
     roundoff: float | None = None,
+    functions: str = "",
 ) -> Expected:
     """What training must give: after the last step, or with `start_weights` after every one."""
     model = build(case)
@@ -55,7 +56,7 @@ def expect_training(
 
     expected = run(Exact())
     draws = DRIFT_DRAWS if start_weights is None else DRAWS[dtype]
-    noise = measure_noise(expected, dtype, run, draws, roundoff)[""]
+    noise = measure_noise(expected, dtype, run, draws, roundoff, functions=functions)[""]
     arrays = expected[""]
     undetermined = {}
     for key, array in arrays.items():

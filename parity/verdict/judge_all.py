@@ -50,7 +50,7 @@ def judge_item(
         Result.of(item.case.name, outcome.name, outcome.device, task, verdict)
         for task in item.tasks
         if not outcome.refusal(task.dtype)
-        for verdict in _judge(outcome, item, task, expectations[Key.of(item.case, task)], torch)
+        for verdict in _judge(outcome, item, task, expectations[Key.of(item.case, task, outcome.device)], torch)
     ]
 
 
