@@ -65,7 +65,8 @@ def expect(
         return evaluate(model, drawn, ops, checks, train=train)
 
     expected = run(Exact())
-    if "gradients" in checks:
+    # The formulas are those of the small cases; among 40 million ReLUs hardly a step is without a kink.
+    if "gradients" in checks and not case.is_real_size:
         check_gradients(case, model, drawn, expected["gradients"], train=train)
     sure = SURE if case.is_real_size else None
     noise = measure_noise(
