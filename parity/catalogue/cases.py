@@ -33,7 +33,8 @@ class Case:
     `shape` is the input's (n, c, h, w), `gain` multiplies the drawn kernels, and `modes` are those that exist for it:
     train mode is left out where dropout's random masks, or a batch norm over one value, have nothing to compare. A heavy
     case takes seconds: it runs when it is named, or when all are asked for. A compiled one is run in the executions that take
-    long to compile too, and `recipes` are those that it is trained with.
+    long to compile too, and `recipes` are those that it is trained with. `draws` is the most draws of its noise, where one
+    takes half a minute.
     """
 
     module: str
@@ -49,6 +50,7 @@ class Case:
     heavy: bool = False
     compiled: bool = False
     recipes: tuple[str, ...] = ()
+    draws: int | None = None
 
     @property
     def name(self) -> str:
@@ -187,7 +189,7 @@ REAL_SIZES: tuple[Case, ...] = (
     Case("SE", REAL, (256,), (8, 256, 56, 56), "the first stage of a ResNet-50, a batch of eight", input="normal", modes=("eval",)),
     Case("CBAM", REAL, (256,), (8, 256, 56, 56), "the same map, maxima over many places and channels", {"reduction": 16}, "normal", modes=("eval",)),
     Case("SE_ASPP", REAL, (2048, 256), (2, 2048, 33, 33), "the head of DeepLabv3: sums of 18432 products", input="normal", modes=("train",)),
-    Case("SEResNet", REAL, (50,), (4, 3, 224, 224), "the whole network at full width", modes=("train",)),
+    Case("SEResNet", REAL, (50,), (4, 3, 224, 224), "the whole network at full width", modes=("train",), draws=4),
 )
 # fmt: on
 EVERY = (*CASES, *REAL_SIZES)

@@ -32,6 +32,8 @@ def evaluate(
         found["forward"] = {"output": output, **after}
     if "gradients" in checks:
         found["gradients"] = ops.gradients(output, drawn.cotangent.astype(np.float64), leaves)
+        # What was recorded refers to `ops`, so that it would live on until the collector of garbage comes by.
+        ops.stop()
     return found
 
 

@@ -69,9 +69,8 @@ def expect(
     if "gradients" in checks and not case.is_real_size:
         check_gradients(case, model, drawn, expected["gradients"], train=train)
     sure = SURE if case.is_real_size else None
-    noise = measure_noise(
-        expected, dtype, run, DRAWS[dtype], roundoff, in_order=in_order, functions=functions, sure=sure
-    )
+    draws = case.draws or DRAWS[dtype]
+    noise = measure_noise(expected, dtype, run, draws, roundoff, in_order=in_order, functions=functions, sure=sure)
     return {
         check: Expected(expected[check], noise[check], find_noise_dominated(expected[check], noise[check], dtype))
         for check in checks
