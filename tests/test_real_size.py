@@ -8,6 +8,8 @@ import pytest
 from parity.catalogue.cases import CASES, EVERY, REAL_SIZES, select
 from parity.catalogue.inputs import default_image, read_image
 from parity.errors import ParityError
+from parity.reference.arithmetic import Exact
+from parity.reference.evaluate import build, evaluate
 from parity.runs.run import draw, run
 from parity.verdict import expect
 from parity.verdict.judge import Noise
@@ -63,9 +65,26 @@ def test_the_draws_end_where_every_unit_is_sure(monkeypatch):
         assert len(taken) == wanted if wanted else expect.FEWEST < len(taken) < len(given)
 
 
+def test_a_pass_leaves_no_tape_behind():
+    ops = Exact()
+    evaluate(build(SMALL), draw(SMALL, IMAGE, 0), ops, ("forward", "gradients"), train=False)
+    assert ops.steps is None
+
+
+def test_the_gradients_of_the_reference_are_checked_in_the_small_cases_alone(monkeypatch):
+    checked = []
+    monkeypatch.setattr(expect, "check_gradients", lambda case, *_, **__: checked.append(case.label))
+    for case in (SMALL, replace(SMALL, label="small")):
+        expect.expect(case, draw(case, IMAGE, 0), "float64", ("gradients",), train=False)
+    assert checked == ["small"]
+
+
 def test_the_other_cases_take_every_draw(monkeypatch):
     taken, measure = [], expect.noise_of
     monkeypatch.setattr(expect, "noise_of", lambda *given: taken.append(1) or measure(*given))
     case = select(["SE/1x1"])[0]
     expect.expect(case, draw(case, IMAGE, 0), "float32", ("forward",), train=False)
     assert len(taken) == expect.DRAWS["float32"]
+    taken.clear()
+    expect.expect(replace(case, draws=5), draw(case, IMAGE, 0), "float32", ("forward",), train=False)
+    assert len(taken) == 5
