@@ -15,6 +15,8 @@ INPUTS = {
     "integers": "seeded integers from -3 to 3: ties everywhere",
     "offset": "seeded normal values of mean 64 and deviation 1",
     "constant": "one value all over each channel: variance zero",
+    "far": "values from 100 to 10000, each channel of one sign, one image below -1000 throughout",
+    "tiny": "seeded normal values of deviation 1e-11",
 }
 
 WEIGHTS = {
@@ -57,6 +59,10 @@ class Case:
         """What the command line calls it: MODULE/LABEL."""
         return f"{self.module}/{self.label}"
 
+    def fits(self, dtype: str) -> bool:
+        """Whether the format holds the values and their gradients: float16 ends at 65504."""
+        return not (self.input == "far" and dtype == "float16")
+
     @property
     def is_real_size(self) -> bool:
         """Whether it takes minutes and gigabytes: it runs where a pattern ends in its label, and nowhere else."""
@@ -98,6 +104,8 @@ CASES: tuple[Case, ...] = (
     Case("SE", "constant", (16,), (2, 16, 6, 5), "the mean is the value", {"reduction": 4}, "constant"),
     Case("SE", "trained", (32,), (3, 32, 9, 7), "gates that saturate, a hidden unit on its kink", {}, "integers", "trained"),
     Case("SE", "trained-hard", (24,), (3, 24, 9, 7), "gates exactly at both ends", {"reduction": 4, "gate": "hard_sigmoid"}, "integers", "trained"),
+    Case("SE", "far", (32,), (3, 32, 9, 7), "hidden units of hundreds", {"reduction": 4}, "far"),
+    Case("SE", "tiny", (32,), (3, 32, 9, 7), "a ReLU that opens at 0 and no later", {"reduction": 4, "bias": False}, "tiny"),
     Case("ChannelAttention", "default", (32,), (3, 32, 9, 7), "mean and maximum through one bottleneck"),
     Case("ChannelAttention", "normal", (32,), (3, 32, 9, 7), "the same on values without structure", input="normal"),
     Case("ChannelAttention", "bias", (32,), (3, 32, 9, 7), "a bias counted once for each pool", {"reduction": 4, "bias": True}, compiled=True),
@@ -105,6 +113,8 @@ CASES: tuple[Case, ...] = (
     Case("ChannelAttention", "integers", (16,), (2, 16, 6, 5), "a maximum held by many places", input="integers"),
     Case("ChannelAttention", "1x1", (16,), (3, 16, 1, 1), "mean and maximum are the same"),
     Case("ChannelAttention", "trained", (32,), (3, 32, 9, 7), "gates that saturate, ties of positive values", {"reduction": 4, "bias": True}, "integers", "trained"),
+    Case("ChannelAttention", "far", (32,), (3, 32, 9, 7), "a maximum of values far below 0", {"reduction": 4}, "far"),
+    Case("ChannelAttention", "tiny", (32,), (3, 32, 9, 7), "a ReLU that opens at 0 and no later", {"reduction": 4}, "tiny"),
     Case("SpatialAttention", "default", (), (3, 8, 12, 10), "mean before maximum, 7x7"),
     Case("SpatialAttention", "normal", (), (3, 8, 12, 10), "the same on values without structure", input="normal"),
     Case("SpatialAttention", "3x3", (), (2, 6, 9, 11), "the other size of the paper", {"kernel_size": 3}),
@@ -116,6 +126,7 @@ CASES: tuple[Case, ...] = (
     Case("SpatialAttention", "integers", (), (2, 6, 9, 11), "a maximum held by many channels", input="integers"),
     Case("SpatialAttention", "large", (), (3, 8, 12, 10), "gates that saturate", input="normal", gain=2000.0),
     Case("SpatialAttention", "trained", (), (3, 8, 12, 10), "a negative gamma, a variance as small as epsilon", {"norm": True, "momentum": 0.01}, "integers", "trained"),
+    Case("SpatialAttention", "far", (), (3, 8, 12, 10), "a maximum of values far below 0", {}, "far"),
     Case("CBAM", "default", (32,), (3, 32, 9, 11), "both attentions, as the seeds have them"),
     Case("CBAM", "normal", (32,), (3, 32, 9, 11), "the same on values without structure", input="normal"),
     Case("CBAM", "norm", (32,), (3, 32, 9, 11), "as the authors and timm have it", {"reduction": 4, "norm": True, "bias": True, "momentum": 0.01}, recipes=RECIPES),
@@ -137,6 +148,7 @@ CASES: tuple[Case, ...] = (
     Case("ASPP", "training", (4, 6), (5, 4, 9, 8), "small enough to train", {"rates": (2, 3), "dropout": 0.0}, "normal", recipes=RECIPES),
     Case("ASPP", "batch-1", (4, 8), (1, 4, 13, 17), "one image; train mode refuses it", {"rates": (2, 5)}, modes=("eval",)),
     Case("ASPP", "trained", (5, 7), (2, 5, 9, 11), "gammas of every sign, dead channels, tiny and large variances", {"rates": (3,), "dropout": 0.0}, "photo", "trained"),
+    Case("ASPP", "far", (5, 7), (2, 5, 9, 11), "ReLUs of values in the ten thousands", {"rates": (3,), "dropout": 0.0}, "far"),
     Case("SE_ASPP", "default", (4, 8), _WIDE, "the whole head, every tap in sight"),
     Case("SE_ASPP", "normal", (4, 8), _WIDE, "the same on values without structure", input="normal"),
     Case("SE_ASPP", "options", (5, 6), (2, 5, 13, 17), "every option away from its default", {"rates": (1, 3), "reduction": 4, "bias": False, "momentum": 0.25}, compiled=True),
@@ -152,11 +164,13 @@ CASES: tuple[Case, ...] = (
     Case("BasicBlock", "cbam", (32, 32), (2, 32, 6, 5), "maxima behind a batch norm, which compiled code may round in two ways", {"attention": "cbam", "reduction": 4}, compiled=True, recipes=("adam cross-entropy",)),
     Case("BasicBlock", "dilated", (8, 8), (2, 8, 9, 7), "the second convolution reaches further", {"dilation": 4, "first_dilation": 2, "placement": "post", "reduction": 4}, recipes=("adam mse",)),
     Case("BasicBlock", "trained", (32, 32), (2, 32, 6, 5), "constant channels: maxima behind a batch norm tie", {"attention": "cbam", "reduction": 4}, "normal", "trained"),
+    Case("BasicBlock", "far", (6, 8), (2, 6, 9, 8), "ReLUs of values in the ten thousands", {"stride": 2, "reduction": 4}, "far"),
     Case("BasicBlock", "batch-1", (32, 32), (1, 32, 6, 5), "one image"),
     Case("Bottleneck", "projection", (6, 4), (2, 6, 9, 8), "a stride in the 3x3, four times the width", {"stride": 2, "reduction": 4}, recipes=("nesterov cross-entropy",)),
     Case("Bottleneck", "conv", (16, 4), (2, 16, 9, 7), "CBAM between convolution and norm", {"placement": "conv", "attention": "cbam", "reduction": 4}, recipes=("nesterov mse",)),
     Case("Bottleneck", "dilated", (16, 4), (2, 16, 9, 7), "a dilated 3x3, SE at the front", {"dilation": 4, "first_dilation": 2, "placement": "pre", "reduction": 16, "min_hidden": 3, "momentum": 0.3}, recipes=("momentum cross-entropy",)),
-    Case("Bottleneck", "trained", (6, 4), (2, 6, 9, 8), "a projecting shortcut with gammas of every sign", {"stride": 2, "reduction": 4}, "photo", "trained"),
+    Case("Bottleneck", "trained", (6, 8), (2, 6, 9, 8), "a projecting shortcut with gammas of every sign", {"stride": 2, "reduction": 4}, "photo", "trained"),
+    Case("Bottleneck", "far", (6, 4), (2, 6, 9, 8), "ReLUs of values in the ten thousands", {"stride": 2, "reduction": 4}, "far"),
     Case("Bottleneck", "batch-1", (6, 4), (1, 6, 9, 8), "one image", {"stride": 2, "reduction": 4}),
     _network("standard", 18, "SE before the sum, as the paper has it", {}, recipes=("sgd mse",)),
     _network("pre", 18, "SE before the first convolution", {"placement": "pre"}, recipes=("sgd cross-entropy",)),
@@ -166,6 +180,7 @@ CASES: tuple[Case, ...] = (
     _network("cbam", 18, "CBAM in the late stages", {"attention": "cbam", "where": ("layer3", "layer4.0")}, recipes=("nesterov cross-entropy",)),
     _network("plain", 18, "no attention: a ResNet", {"where": ()}, recipes=("sgd mse",)),
     _network("trained", 18, "constant channels in front of the max pool: every window ties", {"attention": "cbam", "where": ("layer3", "layer4.0")}, weights="trained"),
+    _network("far", 18, "ReLUs of values in the ten thousands", {}, input="far"),
     _network("integers", 18, "ties in the max pool and at the ReLUs", {"placement": "conv"}, input="integers", heavy=True),
     _network("small-stem", 18, "the stem for small images, a bottleneck of at least 3", {"small_stem": True, "in_channels": 1, "min_hidden": 3}, shape=(2, 1, 13, 11), heavy=True),
     _network("features", 18, "without a classifier, running values that move far", {"num_classes": 0, "momentum": 0.75}, heavy=True),

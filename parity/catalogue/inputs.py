@@ -71,7 +71,19 @@ def draw_input(case: Case, image: np.ndarray, seed: int) -> np.ndarray:
         return 64 + rng.standard_normal(case.shape, np.float32)
     if case.input == "constant":
         return np.broadcast_to(rng.standard_normal((1, case.shape[1], 1, 1), np.float32), case.shape).copy()
+    if case.input == "far":
+        return _far(case.shape, rng)
+    if case.input == "tiny":
+        return np.float32(1e-11) * rng.standard_normal(case.shape, np.float32)
     raise ParityError(f"{case.name} has the unknown input {case.input!r}")
+
+
+def _far(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Values far from 0: each channel has a size and a sign, and in the first image all are large and negative."""
+    sizes = 10 ** rng.uniform(2, 4, (*shape[:2], 1, 1))
+    signs = rng.choice([-1, 1], sizes.shape)
+    sizes[0], signs[0] = 10 ** rng.uniform(3.2, 4, sizes[0].shape), -1
+    return (signs * sizes * rng.uniform(0.7, 1, shape)).astype(np.float32)
 
 
 def draw_cotangent(case: Case, shape: tuple[int, ...], seed: int) -> np.ndarray:

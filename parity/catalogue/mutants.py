@@ -5,7 +5,7 @@ it. Where a framework is left out the mutant cannot be made in it: a Flax array 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 Edit = tuple[str, str]
@@ -107,18 +107,29 @@ def _join(words: str) -> dict[str, str]:
     return {name: words.replace("&", join) for name, join in joins.items()}
 
 
-def _relu6(words: str) -> dict[str, Edit]:
-    return {name: (f"relu({own})", f"{_FAR[name]}.relu6({own})") for name, own in _join(words).items()}
+def _bent(torch: str, paddle: str, flax: str) -> Callable[[str], dict[str, Edit]]:
+    """Another function for the ReLU of some words."""
+    functions = {"torch": torch, "paddle": paddle, "flax": flax}
+    return lambda words: {name: (f"relu({own})", f"({functions[name]})({own})") for name, own in _join(words).items()}
 
 
-def _open(words: str) -> dict[str, Edit]:
-    """A ReLU whose derivative at 0 is 1."""
-    opened = {
-        "torch": "({}).clamp(min=0)",
-        "paddle": "(lambda y: __import__('paddle').where(y >= 0, y, 0 * y))({})",
-        "flax": "(lambda y: __import__('jax').numpy.where(y >= 0, y, 0))({})",
-    }
-    return {name: (f"relu({own})", opened[name].format(own)) for name, own in _join(words).items()}
+_WHERE = {
+    "torch": "__import__('torch').where",
+    "paddle": "__import__('paddle').where",
+    "flax": "__import__('jax').numpy.where",
+}
+
+
+def _above(condition: str) -> Callable[[str], dict[str, Edit]]:
+    """A ReLU that is open where the condition says."""
+    return _bent(*(f"lambda y: {where}({condition}, y, 0 * y)" for where in _WHERE.values()))
+
+
+_relu6 = _bent(*(f"{home}.relu6" for home in _FAR.values()))
+# Its derivative at 0 is 1.
+_open = _above("y >= 0")
+_late = _above("y > 1e-9")
+_capped = _bent("lambda y: y.clamp(0, 1000)", "lambda y: y.clip(0, 1000)", "lambda y: y.clip(0, 1000)")
 
 
 # The letters of a batch norm's formula: mean, variance, gamma, beta and epsilon.
@@ -337,13 +348,19 @@ MUTANTS: tuple[Mutant, ...] = (
         ("last norm", "se_resnet.py", "BasicBlock/projection", "self.bn2", 'self.bn2(self.attend(self.conv2(y), "conv"))'))),
     Mutant("shortcut always in train mode", "se_resnet.py", "BasicBlock/projection", _own("self.downsample(shortcut)", "(self.downsample.train(), self.downsample(shortcut))[1]"), modes=("eval",)),
     Mutant("norm after the sigmoid", "cbam.py", "CBAM/norm", _own("y = self.norm(y)\n        return @.sigmoid(y)", "return self.norm(@.sigmoid(y))\n        return @.sigmoid(y)")),
-    # Kinks: each ReLU open at 0, and far from it.
-    *(Mutant(f"{kind} in {name}", file, case, edits(words), check=check) for name, file, case, words in (
-        ("SE", "se.py", "SE/trained", "self.fc1(y)"),
-        ("CBAM", "cbam.py", "ChannelAttention/trained", "self.fc1(&((mean, amax), 0))"),
-        ("ASPP", "aspp.py", "ASPP/trained", "self.norm(self.conv(x))"),
-        ("a block", "se_resnet.py", "Bottleneck/trained", "self.bn2(self.conv2(y))"),
-    ) for kind, edits, check in (("ReLU6", _relu6, "forward"), ("a ReLU open at 0", _open, "gradients"))),
+    # Kinks: each ReLU open at 0, just above it, and far from it.
+    *(Mutant(f"{kind} in {name}", file, f"{module}/{label}", edits(words), check=check) for name, file, module, words, faint in (
+        ("SE", "se.py", "SE", "self.fc1(y)", "tiny"),
+        ("CBAM", "cbam.py", "ChannelAttention", "self.fc1(&((mean, amax), 0))", "tiny"),
+        ("ASPP", "aspp.py", "ASPP", "self.norm(self.conv(x))", "trained"),
+        ("a block", "se_resnet.py", "Bottleneck", "self.bn2(self.conv2(y))", "trained"),
+    ) for kind, edits, label, check in (
+        ("ReLU6", _relu6, "trained", "forward"),
+        ("a ReLU open at 0", _open, "trained", "gradients"),
+        ("a ReLU open from 1e-9", _late, faint, "gradients"),
+        ("a ReLU that ends at 1000", _capped, "far", "forward"))),
+    *(Mutant(f"maximum over {over} of at least -1000", "cbam.py", case, _all(f"= {words}(x)", f"= {words}(x).clip(-1000)")) for over, words, case in (
+        ("channels", "max_c", "SpatialAttention/far"), ("the map", "max_hw", "ChannelAttention/far"))),
     Mutant("half a derivative at 0", "se.py", "SE/trained", {
         "torch": ("relu(self.fc1(y))", "__import__('torch').maximum(self.fc1(y), self.fc1(y).detach() * 0)"), "flax": ("relu(self.fc1(y))", "__import__('jax').numpy.maximum(self.fc1(y), 0)")}, check="gradients"),
     Mutant("GELU for ReLU", "se.py", "SE/default", _home("relu(self.fc1(y))", "@.gelu(self.fc1(y))")),

@@ -47,7 +47,7 @@ def list_tasks(
 ) -> list[Task]:
     """The tasks of a case in a framework that is `able` to compute them, by precision, check and mode."""
     tasks = []
-    for dtype in (dtype for dtype in dtypes if dtype in able.dtypes):
+    for dtype in (dtype for dtype in dtypes if dtype in able.dtypes and case.fits(dtype)):
         for check in (check for check in checks if check in able.checks):
             if check == "training":
                 tasks += list_training_tasks(case, dtype)

@@ -16,6 +16,8 @@ Arrays = dict[str, np.ndarray]
 ZEROS = 0.1
 # What is as much as this tells a ReLU from one that is cut at 6.
 BUSY = 7.0
+# A ReLU that opens here opens too late.
+FAINT = 1e-10
 # Its exponential overflows in every precision.
 HUGE = 800.0
 
@@ -84,6 +86,9 @@ def _train_norm(weights: Arrays, conv: str, norm: str, rng: np.random.Generator)
     if count > 4:  # the fifth has been dead for so long that its running values are 0, and its norm gives beta
         _silence(weights, conv, 4)
         mean[4] = var[4] = 0
+    if count > 5:  # the sixth is nearly pruned: what it gives its ReLU is as good as 0, and is not
+        gamma[5] = FAINT
+        beta[5] = 0
     if count > 3:  # the last ones are one constant: a maximum over places or channels is a tie
         gamma[-2 if count > 7 else -1 :] = 0
         beta[-2 if count > 7 else -1 :] = BUSY

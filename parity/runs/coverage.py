@@ -26,10 +26,10 @@ Coverage = dict[tuple[str, str], dict[str, int]]
 SATURATED = 709.0
 MAXIMA = {(2, 3): "maximum over the map", 1: "maximum over channels", (0, 1): "maximum of a window"}
 SIDES: Mapping[str, Sequence[str]] = {
-    "ReLU": ("below 0", "0", "above 0", "above 6"),
+    "ReLU": ("below 0", "0", "to 1e-9", "above 0", "above 6", "over 1000"),
     "hard sigmoid": ("below 0", "0", "between", "1", "above 1"),
     "sigmoid": ("under -709", "negative", "positive", "over 709"),
-    **dict.fromkeys(MAXIMA.values(), ("one place", "tie", "tie above 0", "below 0", "above 0")),
+    **dict.fromkeys(MAXIMA.values(), ("one place", "tie", "tie above 0", "under -1000", "below 0", "above 0")),
     "gamma": ("negative", "0", "positive"),
     "running variance": ("0", "under epsilon", "about 1", "over 1000"),
     "batch variance": ("0", "under epsilon", "above"),
@@ -37,7 +37,7 @@ SIDES: Mapping[str, Sequence[str]] = {
     "mode": ("eval", "train"),
 }
 # What cannot be: behind the ReLU in front of it no window's maximum is less than 0.
-IMPOSSIBLE = {("SEResNet", "maximum of a window", "below 0")}
+IMPOSSIBLE = {("SEResNet", "maximum of a window", side) for side in ("below 0", "under -1000")}
 
 
 class Observer(Exact):
@@ -55,7 +55,8 @@ class Observer(Exact):
     def relu(self, x: np.ndarray) -> np.ndarray:
         """See `Exact.relu`."""
         self.note("batch", {"one image": len(x) == 1, "several": len(x) > 1})
-        self.note("ReLU", {"below 0": x < 0, "0": x == 0, "above 0": x > 0, "above 6": x > 6})
+        sides = {"below 0": x < 0, "0": x == 0, "above 0": x > 0, "above 6": x > 6}
+        self.note("ReLU", sides | {"to 1e-9": (x > 0) & (x < 1e-9), "over 1000": x > 1000})
         return super().relu(x)
 
     def clip(self, x: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -78,6 +79,7 @@ class Observer(Exact):
             self.note("batch", {"one image": len(x) == 1, "several": len(x) > 1})
         tie = (x == y).sum(axes, keepdims=True) > 1
         sides = {"one place": ~tie, "tie": tie, "tie above 0": tie & (y > 0), "below 0": y < 0, "above 0": y > 0}
+        sides["under -1000"] = y < -1000
         self.note(MAXIMA[axes], sides)
         return y
 

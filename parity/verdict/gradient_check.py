@@ -35,7 +35,8 @@ def check_gradients(case: Case, model: reference.Module, drawn: Drawn, found: Ar
         parts = np.array([(gradient * direction[key]).sum() for key, gradient in found.items()])
         # Every array is to have the same part in the sum, or a mistake in a small one would not show.
         share = np.sqrt(np.mean(parts**2))
-        factors = np.where(np.abs(parts) > share / STRETCH, share / np.maximum(np.abs(parts), share / STRETCH), 1.0)
+        seen = np.abs(parts) > share / STRETCH
+        factors = np.divide(share, np.abs(parts), out=np.ones_like(parts), where=seen)
         direction = {key: factor * way for factor, (key, way) in zip(factors, direction.items(), strict=True)}
         parts = factors * parts
         for step in STEPS:
