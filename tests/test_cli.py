@@ -60,6 +60,7 @@ def test_the_catalogue_is_listed():
         (("run", "--json", "tests"), "tests cannot be written"),
         (("run", "--seed", "-1"), "'--seed'"),
         (("run", "--framework", "onnx", "--dtype", "float64", "--case", "SE/1x1"), "nothing to compute"),
+        (("run", "--dtype", "float16", "--case", "SE/far"), "float16 does not hold those called far"),
         (("mutants", "--framework", "onnx"), "to plant mutants in"),
         (("run", "--sede", "1"), "No such option: --sede"),
         (("list", "--case", "X*"), "no case matches 'X*'"),

@@ -108,7 +108,8 @@ def run(
         )
     if not report.results:
         raise ParityError(
-            "nothing to compute: onnx runs forward in eval mode and float32 alone, training is of few cases"
+            "nothing to compute: onnx runs forward in eval mode and float32 alone, training is of few cases, and "
+            "float16 does not hold those called far"
         )
     if matrix:
         print_matrix(report, screen)
