@@ -2,6 +2,7 @@
 
 import linecache
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -270,7 +271,7 @@ def _causes(
         train=mode == "train",
         hints=hints,
     )
-    causes: dict[tuple[str, str, str], Cause] = {}
+    causes: list[tuple[int, Cause]] = []
     for found in facts["found"]:
         values = (found["there"], found["here"]) if swapped else (found["here"], found["there"])
         said = place(*found["place"])
@@ -279,11 +280,19 @@ def _causes(
         if layer["leaf"]:
             said = other = place(partner["file"], partner["line"])
         places = (said, other) if swapped else (ours, said)
-        cause = Cause(found["what"], *values, *places)
-        causes.setdefault((cause.what, cause.original, cause.port), cause)
-    # Where many fit, what the layer does here tells none of them from the others.
-    named = tuple(causes.values())
-    return named if len(named) <= COMPETING else (), facts["tried"]
+        causes.append((found["part"], Cause(found["what"], *values, *places)))
+    return _named(causes), facts["tried"]
+
+
+def _named(causes: Sequence[tuple[int, Cause]]) -> tuple[Cause, ...]:
+    """The causes, each once; none where many fit, for what the layer does here tells none of them from the others."""
+    parts: dict[int, dict[tuple[str, str, str], Cause]] = {}
+    for part, cause in causes:
+        parts.setdefault(part, {}).setdefault((cause.what, cause.original, cause.port), cause)
+    if any(len(part) > COMPETING for part in parts.values()):
+        return ()
+    together = {key: cause for part in parts.values() for key, cause in part.items()}
+    return tuple(replace(cause, together=len(parts) > 1 < len(together)) for cause in together.values())
 
 
 def _backward_causes(
@@ -323,21 +332,26 @@ def _backward_causes(
         train=mode == "train",
     )
     partner = next(each for each in walk.original.facts["layers"] if each["path"] == walk.pairs[path])
-    causes: dict[tuple[str, str], Cause] = {}
+    causes = []
     for found in facts["found"]:
         ours = line if layer["leaf"] else _line(layer["forward"][0], lines, found["words"], line)
         said = place(partner["file"], partner["line"]) if layer["leaf"] else place(*found["place"])
-        cause = Cause(found["what"], found["here"], found["there"], ours, said)
-        causes.setdefault((cause.what, cause.port), cause)
-    return tuple(causes.values()) if len(causes) <= COMPETING else (), facts["tried"]
+        causes.append((0, Cause(found["what"], found["here"], found["there"], ours, said)))
+    return _named(causes), facts["tried"]
 
 
 def _made_by(call: str, comparison: layers.Comparison, info: Mapping[str, Any]) -> list[str]:
-    """What a layer's own code makes: its outputs, and what its children are given."""
+    """What a layer's own code makes: its outputs, and what its children are given.
+
+    Of a child whose output has another shape the code goes on with what the original does not have: what comes then
+    tells nothing.
+    """
     children = {child for child, parent in info["parents"].items() if parent == call and child != call}
-    found = []
+    found: list[str] = []
     for name in dict.fromkeys(info["order"]):
         owner, direction = name.rsplit("|", 2)[0], name.split("|")[2]
+        if found and owner in children and direction == "out" and f"value|{name}" in comparison.faults:
+            break
         if name in comparison.names and (
             (owner == call and direction == "out") or (owner in children and direction == "in")
         ):

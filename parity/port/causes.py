@@ -7,23 +7,22 @@ names, and all are told.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from . import trees
-from .differences import TABLE, Change
+from .differences import ACTIVATIONS, TABLE, Change
 from .gradient_differences import GRADIENTS
+from .rewiring import explain, near
 from .side import Arrays, Side
 from .taps import Feed, calling_line
 
-REPRODUCED = 1e-12
 # Of one layer no more than so many are tried.
 MOST = 3000
 
@@ -43,6 +42,40 @@ class _Visit(TorchFunctionMode):
         return self.visit(func, args, kwargs or {})
 
 
+Visit = Callable[[Any, Any, Any], Any]
+Attempt = Callable[[Visit], Arrays]
+# What computes a call otherwise, and what it changed in it.
+Plan = Callable[[Any, Any, Any], tuple[Any, Change | None]]
+OPERANDS = {(0,): "of the first operand", (1,): "of the second operand", (0, 1): "of both operands"}
+OPERATIONS = ("add", "sub", "mul", "div", "truediv", "true_divide", "matmul", "radd", "rmul", "rsub", "maximum")
+
+
+@dataclass(frozen=True)
+class _Site:
+    """A call of an operation of the table.
+
+    Attributes:
+        place: Its line.
+        name: The operation's.
+        changes: What may be otherwise: what, here and there.
+        source: The number of the site that made its first operand.
+        args: The operands.
+        call: The same call of other operands.
+    """
+
+    place: tuple[str, int]
+    name: str
+    changes: list[tuple[str, str, str]]
+    source: int | None
+    args: tuple[Any, ...]
+    call: Callable[[Tensor], Tensor]
+
+    @property
+    def is_unary(self) -> bool:
+        """Whether it changes one tensor value by value."""
+        return any(what == "the activation" for what, _, _ in self.changes)
+
+
 @dataclass
 class Search(Feed):
     """A feed that, at one call of a layer, tries the known differences.
@@ -51,18 +84,24 @@ class Search(Feed):
         target: The call, `path|number`.
         wanted: What the other side's layer gave, by name; of a buffer under "buffer|" and its key.
         buffers: The layer's buffers by such names.
+        layer: The layer that is called.
         hints: The other side's configuration of the layer, whose values are tried first.
-        found: What reproduces it.
+        found: What reproduces it; several with the same "part" do so alike, of several parts each is needed.
         tried: How many differences were tried.
     """
 
     target: str = ""
     wanted: Arrays = field(default_factory=dict)
     buffers: Mapping[str, Tensor] = field(default_factory=dict)
+    layer: Any = None
     hints: Mapping[str, Any] = field(default_factory=dict)
     found: list[dict[str, Any]] = field(default_factory=list)
     tried: int = 0
     outputs: dict[str, Any] = field(default_factory=dict)
+    entered: dict[str, Any] = field(default_factory=dict)
+    left_out: str = ""
+    wrong: frozenset[str] = frozenset()
+    explained: list[tuple[frozenset[str], dict[str, Any]]] = field(default_factory=list)
 
     def compute(self, name: str, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         if self.target in self.stack[:-1]:
@@ -75,10 +114,19 @@ class Search(Feed):
         self._search(name, forward, args, kwargs)
         raise _Done
 
+    def enter(self, name: str, tensor: Any) -> Any:
+        self.entered[name] = super().enter(name, tensor)
+        return self.entered[name]
+
+    def leave(self, name: str, tensor: Any) -> Any:
+        owner = name.rsplit("|", 2)[0]
+        left = super().leave(name, tensor)
+        return self.tools.fresh(self.entered[f"{owner}|in|0"]) if owner == self.left_out else left
+
     def _search(self, name: str, forward: Callable[..., Any], args: Any, kwargs: Any) -> None:
         counts, buffers = Counter(self.counts), {key: tensor.clone() for key, tensor in self.buffers.items()}
 
-        def attempt(visit: Callable[[Any, Any, Any], Any]) -> Arrays:
+        def attempt(visit: Visit) -> Arrays:
             self.counts, self.come = Counter(counts), {}
             for key, tensor in self.buffers.items():
                 tensor.copy_(buffers[key])
@@ -90,31 +138,146 @@ class Search(Feed):
                 self.come[f"{name}|out|{i}"] = tensor
             return {**self.come, **self.buffers}
 
-        healthy = attempt(lambda func, args, kwargs: func(*args, **kwargs))
-        if self._fits(healthy):
+        healthy = attempt(_plain)
+        self.wrong = self._unlike(healthy)
+        if not self.wrong:
             return
-        places = self._places(attempt)
-        for site, (place, count) in enumerate(places):
-            for choice in range(count):
-                if self.tried >= MOST:
-                    return
-                self._try(attempt, site, choice, place)
+        sites = self._sites(attempt)
+        for try_them in (self._each_site, self._alike, self._moved, self._attributes, self._children, self._operands):
+            try_them(attempt, sites)
+            self.found = self._cover()
+            if self.found:
+                return
+        inside = {call for call, parent in self.parents.items() if parent == name != call}
+        known = {other: tensor for other, tensor in self.given.items() if other.rsplit("|", 2)[0] in inside}
+        known |= {f"{name}|in|{i}": t for i, t in enumerate(trees.tensors((args, kwargs), self.tools.is_tensor))}
+        known_parts = frozenset().union(*(names for names, _ in self.explained))
+        for other in sorted((self.wrong - known_parts) & healthy.keys()):
+            if not other.startswith("buffer|"):
+                for told in explain(other, self.target, self.wanted[other], {**known, other: healthy[other]}):
+                    place = list(self.calls.get(other.rsplit("|", 2)[0], ("", 0)))
+                    self.explained.append((frozenset({other}), told | {"place": place}))
+        self.found = self._cover()
 
-    def _places(self, attempt: Callable[..., Arrays]) -> list[tuple[tuple[str, int], int]]:
-        """The line of each operation of the table, and how many differences it has."""
-        found: list[tuple[tuple[str, int], int]] = []
+    def _sites(self, attempt: Attempt) -> list[_Site]:
+        """The operations of the table that the layer's own code calls, and the differences that each has."""
+        found: list[_Site] = []
+        made: dict[int, tuple[int, Any]] = {}
 
         def visit(func: Any, args: Any, kwargs: Any) -> Any:
-            if self._is_own() and _name(func) in TABLE:
-                with torch._C.DisableTorchFunction():
-                    found.append((calling_line(), len(self._changes(func, args, kwargs))))
-            return func(*args, **kwargs)
+            if not self._is_own() or _name(func) not in TABLE:
+                return func(*args, **kwargs)
+            with torch._C.DisableTorchFunction():
+                changes = [(c.what, c.here, c.there) for c in self._changes(func, args, kwargs)]
+                source = made.get(id(args[0]), (None, None))[0] if args else None
+                found.append(_Site(calling_line(), _name(func), changes, source, args, _again(func, args, kwargs)))
+            output = func(*args, **kwargs)
+            made[id(output)] = len(found) - 1, output  # kept, so that no other gets its id
+            return output
 
         attempt(visit)
         return found
 
-    def _try(self, attempt: Callable[..., Arrays], site: int, choice: int, place: tuple[str, int]) -> None:
-        """Make one difference; keep it where it gives what is wanted."""
+    def _each_site(self, attempt: Attempt, sites: list[_Site]) -> None:
+        for number, site in enumerate(sites):
+            for choice in range(len(site.changes)):
+                self._try(attempt, {number: self._choose(site, site.changes[choice])}, site)
+
+    def _alike(self, attempt: Attempt, sites: list[_Site]) -> None:
+        """The same difference in every operation of a kind, as of one attribute that all of them use."""
+        for name in dict.fromkeys(site.name for site in sites):
+            places = {i: site for i, site in enumerate(sites) if site.name == name}
+            for change in dict.fromkeys(change for site in places.values() for change in site.changes):
+                if len(places) > 1 and all(change in site.changes for site in places.values()):
+                    plan = {i: self._choose(site, change) for i, site in places.items()}
+                    self._try(attempt, plan, next(iter(places.values())))
+
+    def _moved(self, attempt: Attempt, sites: list[_Site]) -> None:
+        """What is done to a result done to the operands before: an activation before a sum."""
+        for number, site in enumerate(sites):
+            if site.source is None or not site.is_unary:
+                continue
+            before = sites[site.source]
+            tensors = [i for i, each in enumerate(before.args[:2]) if isinstance(each, Tensor)]
+            for which in ([i] for i in tensors) if len(tensors) < 2 else ([0], [1], [0, 1]):
+                plan = {site.source: _through(site, which), number: lambda func, args, kwargs: (args[0], None)}
+                there = f"before {before.name.strip('_')}, {OPERANDS[tuple(which)]}"
+                told = {"what": f"the place of {site.name}", "here": f"after {before.name.strip('_')}", "there": there}
+                self._try(attempt, plan, site, told | {"words": [site.name]})
+
+    def _attributes(self, attempt: Attempt, sites: list[_Site]) -> None:
+        """Another value of one of the layer's own numbers or switches: the other side's, or a likely one."""
+        for key, mine in vars(self.layer).items():
+            if key.startswith("_") or key == "training" or not isinstance(mine, bool | int | float):
+                continue
+            other = self.hints.get(key)
+            values = [other] if isinstance(other, bool | int | float) and other != mine else []
+            if isinstance(mine, bool):
+                values.append(not mine)
+            elif isinstance(mine, int) and mine > 0 and not self.tools.is_leaf(self.layer):
+                values += [n for n in (mine // 2, 2 * mine, 1, mine // 4, 4 * mine) if n and n != mine]
+            for value in dict.fromkeys(values):
+                setattr(self.layer, key, value)
+                told = {"what": key, "here": str(mine), "there": str(value), "words": [key]}
+                try:
+                    self._try(attempt, {}, None, told)
+                finally:
+                    setattr(self.layer, key, mine)
+
+    def _children(self, attempt: Attempt, sites: list[_Site]) -> None:
+        """A layer that is not called."""
+        called = {name.rsplit("|", 2)[0] for name in self.wanted}
+        for call in [call for call, parent in self.parents.items() if parent == self.target and call not in called]:
+            self.left_out = call
+            path = call.rpartition("|")[0].rpartition(".")[2]
+            told = {"what": f"the call of {path}", "here": "there", "there": "left out", "words": [f"{path}("]}
+            self._try(attempt, {}, None, told | {"place": list(self.calls[call])})
+        self.left_out = ""
+
+    def _operands(self, attempt: Attempt, sites: list[_Site]) -> None:
+        """Another tensor that the layer has at hand in an operand's place."""
+        names = [name for name in self.given if self.parents.get(name.rsplit("|", 2)[0]) == self.target]
+        for number, site in enumerate(sites):
+            if site.name.strip("_") not in OPERATIONS:
+                continue
+            for i, operand in enumerate(site.args[:2]):
+                if not isinstance(operand, Tensor) or not operand.is_floating_point():
+                    continue
+                word = f"the {('first', 'second')[i]} operand of {site.name.strip('_')}"
+                for text, compute in ACTIVATIONS.items():
+                    told = {"what": word, "here": "as it is", "there": f"{text}, applied to it", "words": [text]}
+                    if text != "no activation":
+                        self._try(attempt, {number: _with_operand(i, compute(operand))}, site, told)
+                for name in names:
+                    other = self.given[name]
+                    if other.shape != operand.shape or torch.equal(other, operand):
+                        continue
+                    path, _, direction, _ = name.split("|")
+                    path = path.rpartition(".")[2]
+                    told = {
+                        "what": word,
+                        "here": "as it is",
+                        "there": f"what {path} {'is given' if direction == 'in' else 'gives'}",
+                        "words": [path],
+                    }
+                    self._try(attempt, {number: _with_operand(i, other)}, site, told)
+
+    def _choose(self, site: _Site, label: tuple[str, str, str]) -> Plan:
+        def make(func: Any, args: Any, kwargs: Any) -> Any:
+            for change in self._changes(func, args, kwargs):
+                if (change.what, change.here, change.there) == label:
+                    return change.compute(), change
+            return func(*args, **kwargs), None
+
+        return make
+
+    def _try(
+        self, attempt: Attempt, plan: Mapping[int, Plan], site: _Site | None, told: Mapping[str, Any] | None = None
+    ) -> None:
+        """Make one difference; keep it where it gives what is wanted, of everything or of a part."""
+        if self.tried >= MOST:
+            return
+        self.tried += 1
         seen = 0
         made: list[Change] = []
 
@@ -123,31 +286,39 @@ class Search(Feed):
             if not self._is_own() or _name(func) not in TABLE:
                 return func(*args, **kwargs)
             seen += 1
-            if seen - 1 != site:
+            if seen - 1 not in plan:
                 return func(*args, **kwargs)
-            changes = self._changes(func, args, kwargs)
-            if choice >= len(changes):
-                return func(*args, **kwargs)
-            made.append(changes[choice])
-            return changes[choice].compute()
+            output, change = plan[seen - 1](func, args, kwargs)
+            made.extend([change] if change else [])
+            return output
 
-        self.tried += 1
         try:
-            come = attempt(visit)
-        except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError):
+            unlike = self._unlike(attempt(visit))
+        except Exception:  # the user's own checks too
             return  # a difference that these shapes do not allow
-        if made and self._fits(come):
+        if not unlike < self.wrong or not (made or told):
+            return
+        if told is None:
             change = made[0]
-            self.found.append(
-                {
-                    "what": change.what,
-                    "here": change.here,
-                    "there": change.there,
-                    "words": list(change.words),
-                    "place": list(place),
-                    "site": site,
-                }
-            )
+            told = {"what": change.what, "here": change.here, "there": change.there, "words": list(change.words)}
+        self.explained.append((self.wrong - unlike, {"place": list(site.place if site else ("", 0)), **told}))
+
+    def _cover(self) -> list[dict[str, Any]]:
+        """What explains everything; else several that do so together, each a part."""
+        whole = [told | {"part": 0} for names, told in self.explained if names == self.wrong]
+        if whole:
+            return whole
+        found: list[dict[str, Any]] = []
+        left, part = self.wrong, 0
+        while left:
+            name = min(left, key=list(self.wanted).index)
+            sizes = [len(names & left) for names, _ in self.explained if name in names]
+            if not sizes:
+                return []
+            best = [each for each in self.explained if name in each[0] and len(each[0] & left) == max(sizes)]
+            found += [told | {"part": part} for _, told in best]
+            left, part = left - best[0][0], part + 1
+        return found
 
     def _changes(self, func: Any, args: Any, kwargs: Any) -> list[Change]:
         """The known differences of a call; none where it is made in a way that is not foreseen."""
@@ -160,15 +331,37 @@ class Search(Feed):
         """Whether the layer's own code is at work, not a child's."""
         return bool(self.stack) and self.stack[-1] == self.target
 
-    def _fits(self, come: Mapping[str, Any]) -> bool:
-        """Whether every array is the one that is wanted."""
-        for name, wanted in self.wanted.items():
-            tensor = come.get(name)
-            if tensor is None or tuple(tensor.shape) != wanted.shape:
-                return False
-            if not _near(tensor.detach().numpy(), wanted):
-                return False
-        return True
+    def _unlike(self, come: Mapping[str, Any]) -> frozenset[str]:
+        """The arrays that are not the ones that are wanted."""
+        return frozenset(
+            name
+            for name, wanted in self.wanted.items()
+            if (tensor := come.get(name)) is None
+            or tuple(tensor.shape) != wanted.shape
+            or not near(tensor.detach().numpy(), wanted)
+        )
+
+
+def _again(func: Any, args: Any, kwargs: Any) -> Callable[[Tensor], Tensor]:
+    return lambda x: func(x.clone(), *args[1:], **kwargs)
+
+
+def _plain(func: Any, args: Any, kwargs: Any) -> Any:
+    return func(*args, **kwargs)
+
+
+def _through(site: _Site, which: Sequence[int]) -> Plan:
+    """The operation with some of its operands changed first as the site changes its own."""
+
+    def make(func: Any, args: Any, kwargs: Any) -> Any:
+        given = [site.call(each) if i in which else each for i, each in enumerate(args)]
+        return func(*given, **kwargs), None
+
+    return make
+
+
+def _with_operand(place: int, other: Tensor) -> Plan:
+    return lambda func, args, kwargs: (func(*args[:place], other.clone(), *args[place + 1 :], **kwargs), None)
 
 
 @dataclass
@@ -247,14 +440,8 @@ def search_backward(
 
 def _equal(come: Arrays, wanted: Arrays) -> bool:
     return all(
-        name in come and come[name].shape == array.shape and _near(come[name], array) for name, array in wanted.items()
+        name in come and come[name].shape == array.shape and near(come[name], array) for name, array in wanted.items()
     )
-
-
-def _near(got: np.ndarray, wanted: np.ndarray) -> bool:
-    scale = float(np.abs(wanted).max()) if wanted.size else 0.0
-    with np.errstate(all="ignore"):
-        return not wanted.size or float(np.abs(got - wanted).max()) <= REPRODUCED * scale
 
 
 def _name(func: Any) -> str:
@@ -277,6 +464,8 @@ def search(
     """
     side.begin("float64", train)
     taps = Search(side.tools, target=target, wanted=come, hints=hints)
+    path = target.rpartition("|")[0]
+    taps.layer = side.model.get_submodule(path)
     taps.buffers = {f"buffer|{slot.key}": slot.variable for slot in side.slots if f"buffer|{slot.key}" in come}
 
     def function(model: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:

@@ -73,7 +73,8 @@ def convolution(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
         yield Change("the convolution's bias", "added", "left out", words, lambda: conv(bias=None))
     halves = tuple(d * (k - 1) // 2 for k, d in zip(kernel, dilation, strict=True))
     plain = tuple((k - 1) // 2 for k in kernel)
-    for other in dict.fromkeys(((0,) * rank, halves, plain, tuple(k - 1 for k in kernel))):
+    near = [] if isinstance(padding, str) else [tuple(max(p + d, 0) for p in padding) for d in (-1, 1)]
+    for other in dict.fromkeys(((0,) * rank, halves, plain, tuple(k - 1 for k in kernel), *near)):
         if other != padding:
             yield Change("padding", str(padding), str(other), ("padding", *words), lambda p=other: conv(padding=p))
     for spread in dict.fromkeys((dilation, (1,) * rank)):
@@ -87,13 +88,14 @@ def convolution(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
             ("padding", "same", *words),
             lambda f=flat, s=spread: conv(input=F.pad(x, f), padding=0, dilation=s),
         )
-    if any(d > 1 for d in dilation):
+    for spread in ((n,) * rank for n in (1, 2, 3, 4) if prod(kernel) > 1 and (n,) * rank != dilation):
+        wider = tuple(n * (k - 1) // 2 for n, k in zip(spread, kernel, strict=True))
         yield Change(
             "dilation",
             str(dilation),
-            "1",
+            str(spread),
             ("dilation", *words),
-            lambda: conv(dilation=1, padding=plain),
+            lambda d=spread, p=wider: conv(dilation=d, padding=p),
         )
     if not isinstance(padding, str) and any(padding):
         flat = [n for p in reversed(padding) for n in (p, p)]
@@ -111,7 +113,8 @@ def convolution(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
         turns.append(("flipped", lambda w: w.flip(spatial)))
     if rank == 2 and kernel[0] == kernel[1] > 1:
         turns.append(("with height and width exchanged", lambda w: w.transpose(2, 3)))
-        turns.append(("turned by 90 degrees", lambda w: w.transpose(2, 3).flip(spatial)))
+        turns.append(("with height and width exchanged and flipped", lambda w: w.transpose(2, 3).flip(spatial)))
+        turns += [("turned by 90 degrees", lambda w, k=k: w.rot90(k, (2, 3))) for k in (1, 3)]
     if w.shape[0] == w.shape[1] and a["groups"] == 1:
         turns.append(("with inputs and outputs exchanged", lambda w: w.transpose(0, 1)))
         if prod(kernel) > 1:
@@ -181,6 +184,9 @@ def transposed(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
             if what == "kernel and padding":
                 here, there = f"as it is, {padding} before", f"{text}, {start} before"
             yield Change(what, here, there, words, lambda t=turn, s=start: placed(t(w), s))
+    for more, less in product(range(max(w.shape[2:])), (0, 1)):
+        here, there = (f"{p}, of the output {o}" for p, o in ((a["padding"], a["output_padding"]), (more, less)))
+        yield Change("the padding", here, there, words, lambda p=more, o=less: conv(padding=p, output_padding=o))
     if a["bias"] is not None:
         yield Change("the convolution's bias", "added", "left out", words, lambda: conv(bias=None))
 
@@ -246,6 +252,7 @@ def batch_norm(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
         yield Change("the norm's scale", "applied", "left out", words, lambda: norm(weight=None))
     if a["bias"] is not None:
         yield Change("the norm's bias", "added", "left out", words, lambda: norm(bias=None))
+        yield Change("the norm's scale and bias", "applied", "left out", words, lambda: norm(weight=None, bias=None))
     yield Change(
         "the norm's mode",
         _mode(a["training"]),
@@ -300,6 +307,32 @@ def layer_norm(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
         return y if a["bias"] is None else y + a["bias"]
 
     yield Change("the variance", "over n", "over n - 1", ("norm", "var"), unbiased)
+    bias, scale = (default if a[name] is None else a[name] for name, default in (("bias", 0.0), ("weight", 1.0)))
+    bare = lambda: func(x, a["normalized_shape"], a["weight"], None, a["eps"])  # noqa: E731
+    yield Change(
+        "epsilon",
+        "inside the root",
+        "outside of it",
+        ("eps", "norm"),
+        lambda: bare() * _outside(x, axes, a["eps"]) + bias,
+    )
+    for axis in range(1, x.ndim - count) if count == 1 else ():
+        yield Change(
+            "the axis normalised",
+            "-1",
+            str(axis - x.ndim),
+            ("norm",),
+            lambda d=axis: _standard(x, (d,), a["eps"]) * scale + bias,
+        )
+    others = tuple(range(1, x.ndim))
+    if others != tuple(axis % x.ndim for axis in axes):
+        yield Change(
+            "the axes normalised",
+            str(axes),
+            "all but the first",
+            ("norm",),
+            lambda: _standard(x, others, a["eps"]) * scale + bias,
+        )
 
     def uncentred() -> Tensor:
         y = x / (x.square().mean(axes, keepdim=True) + a["eps"]).sqrt()
@@ -307,6 +340,34 @@ def layer_norm(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
         return y if a["bias"] is None else y + a["bias"]
 
     yield Change("the mean", "taken off", "kept, as in an RMS norm", ("norm",), uncentred)
+
+
+def _standard(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+    return (x - x.mean(axes, keepdim=True)) / (x.var(axes, correction=0, keepdim=True) + eps).sqrt()
+
+
+def instance_norm(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
+    """Epsilon, scale, bias and groups of an instance norm."""
+    names = "input running_mean running_var weight bias use_input_stats momentum eps"
+    none = {"running_mean": None, "running_var": None, "weight": None, "bias": None, "use_input_stats": True}
+    a = _bind(names, args, kwargs, {**none, "momentum": 0.1, "eps": 1e-5})
+    yield from _norm(func, names, a, hints)
+    x, channels = a["input"], a["input"].shape[1]
+    for groups in (n for n in range(1, channels) if channels % n == 0):
+        yield Change(
+            "the number of groups",
+            "one for each channel",
+            str(groups),
+            ("group", "norm"),
+            lambda g=groups: F.group_norm(x, g, a["weight"], a["bias"], a["eps"]),
+        )
+    yield Change(
+        "the norm",
+        "of each instance",
+        "of the batch",
+        ("norm",),
+        lambda: F.batch_norm(x, None, None, a["weight"], a["bias"], True, 0.1, a["eps"]),
+    )
 
 
 def group_norm(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
@@ -345,7 +406,16 @@ def _norm(func: Any, names: str, a: dict[str, Any], hints: Hints) -> Changes:
         yield Change("the norm's scale", "applied", "left out", ("norm",), lambda: norm(weight=None))
     if a.get("bias") is not None:
         yield Change("the norm's bias", "added", "left out", ("norm",), lambda: norm(bias=None))
+        yield Change(
+            "the norm's scale and bias", "applied", "left out", ("norm",), lambda: norm(weight=None, bias=None)
+        )
     yield Change("the norm", "there", "left out", ("norm",), lambda: a["input"])
+
+
+def _outside(x: Tensor, axes: tuple[int, ...], eps: float, variance: Tensor | None = None) -> Tensor:
+    """1 / (sqrt(variance) + eps) over 1 / sqrt(variance + eps)."""
+    variance = x.var(axes, correction=0, keepdim=True) if variance is None else variance
+    return (variance + eps).sqrt() / (variance.sqrt() + eps)
 
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -372,7 +442,7 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "x sigmoid, slope 0.2": lambda x: x * (0.2 * x + 0.5).clamp(0, 1),
     "square of relu": lambda x: torch.relu(x).square(),
     "softsign": F.softsign,
-    "quick tanh": lambda x: F.hardtanh(x),
+    "hard tanh": lambda x: F.hardtanh(x),
 }
 
 
@@ -407,6 +477,13 @@ def softmax(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
                 lambda d=axis: torch.softmax(x, d) if "log" not in func.__name__ else torch.log_softmax(x, d),
             )
     yield Change("the softmax", "there", "left out", ("softmax",), lambda: x)
+    yield Change("the softmax", "softmax", "sigmoid", ("sigmoid",), lambda: x.sigmoid())
+    other = torch.log_softmax if "log" not in func.__name__ else torch.softmax
+    yield Change("the softmax", func.__name__, other.__name__, ("softmax",), lambda: other(x, dim))
+    if x.ndim > 2 and x.shape[-1] == x.shape[-2]:
+        later = torch.ones(x.shape[-2:], dtype=torch.bool).triu(1)
+        words = ("mask", "causal", "tri", "softmax")
+        yield Change("the causal mask", "none", "there", words, lambda: func(x.masked_fill(later, -torch.inf), dim))
 
 
 def max_pool(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
@@ -481,13 +558,14 @@ def _pool_paddings(a: dict[str, Any], rank: int, again: Callable[..., Tensor], v
     widths = _same(a["input"].shape[2:], kernel, stride, (1,) * rank)
     flat = [n for pair in reversed(widths) for n in pair]
     padding = _tuple(a["padding"], rank)
-    yield Change(
-        "padding",
-        str(padding),
-        f'"SAME", padded {widths}',
-        ("padding", "same", "pool"),
-        lambda: again(input=F.pad(a["input"], flat, value=value), padding=0),
-    )
+    for fill in dict.fromkeys((value, 0.0)):
+        yield Change(
+            "padding",
+            str(padding),
+            f'"SAME", padded {widths}' + (" with zeros" if fill != value else ""),
+            ("padding", "same", "pool"),
+            lambda v=fill: again(input=F.pad(a["input"], flat, value=v), padding=0),
+        )
     if value and any(padding):
         around = [n for p in reversed(padding) for n in (p, p)]
         yield Change(
@@ -500,6 +578,22 @@ def _pool_paddings(a: dict[str, Any], rank: int, again: Callable[..., Tensor], v
     for other in ((0,) * rank, tuple(k // 2 for k in kernel)):
         if other != padding:
             yield Change("padding", str(padding), str(other), ("padding", "pool"), lambda p=other: again(padding=p))
+    x, words = a["input"], ("pool", "::", "interpolate", "resize")
+    here = f"{kernel}, stride {stride}, padding {padding}"
+    for k, s, p in ((2, 2, 0), (3, 2, 1), (3, 2, 0), (3, 1, 1), (2, 1, 0)):
+        there = f"{(k,) * rank}, stride {(s,) * rank}, padding {(p,) * rank}"
+        if there != here:
+            ways = {"padding": p, "ceil_mode": False}
+            yield Change(
+                "the window",
+                here,
+                there,
+                words,
+                lambda k=k, s=s, w=ways: again(kernel_size=k, stride=s, **w),
+            )
+    every = (..., *(slice(None, None, n) for n in stride))
+    yield Change("the pool", "a window", f"every value at {stride}", words, lambda: x[every])
+    yield Change("the pool", "there", "left out", words, lambda: x)
 
 
 def adaptive_pool(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
@@ -696,6 +790,9 @@ def reduction(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
     for name, compute in kinds.items():
         if name != func.__name__:
             yield Change("the reduction", func.__name__, name, (name.removeprefix("a"), "mean", "sum"), compute)
+    for i, place in ((0, "the first"), (-1, "the last")) if len(axes) == 1 and not keep else ():
+        taken = lambda n=i: x.select(axes[0], n % x.shape[axes[0]])  # noqa: E731
+        yield Change("the reduction", func.__name__, f"{place} alone", (f"{i}]", "["), taken)
     others = [other for n in range(1, x.ndim) for other in _axes(x.ndim, n) if len(other) == len(axes)]
     for other in others:
         if sorted(other) != sorted(axis % x.ndim for axis in axes):
@@ -734,11 +831,8 @@ def arithmetic(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
     symbol = {"add": "+", "sub": "-", "mul": "*", "div": "/", "truediv": "/", "radd": "+", "rmul": "*", "rsub": "-"}
     words = (symbol.get(name, name),)
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        y = func(a.clone(), b)
-        if a.shape == y.shape:
-            yield Change(f"the second operand of {words[0]}", "there", "left out", words, lambda: a.clone())
-        if b.shape == y.shape:
-            yield Change(f"the first operand of {words[0]}", "there", "left out", words, lambda: b.clone())
+        yield Change(f"the second operand of {words[0]}", "there", "left out", words, lambda: a.clone())
+        yield Change(f"the first operand of {words[0]}", "there", "left out", words, lambda: b.clone())
         for other, compute in (("+", torch.add), ("*", torch.mul), ("-", torch.sub), ("max", torch.maximum)):
             if other != words[0]:
                 yield Change("the operation", words[0], other, (other,), lambda c=compute: c(a, b))
@@ -849,7 +943,21 @@ def lstm(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
             *func(x.flip(axis), state, weights, biased, *rest)[1:],
         ),
     )
+    layers, both_ways = rest[0], rest[3]
+    if both_ways:
+        for text, way, turn in (("first the backward one", -1, True), ("the backward one not turned back", 1, False)):
+            yield Change(
+                "the directions",
+                "forward and backward",
+                text,
+                ("bidirectional", "lstm", "rnn"),
+                lambda o=way, t=turn: _both_ways(func, x, state, weights, biased, layers, batch_first, o, t),
+            )
     if biased:
+        more = [w + (torch.arange(len(w)) // (len(w) // 4) == 1) if i % 4 == 2 else w for i, w in enumerate(weights)]
+        yield Change(
+            "the forget gate's bias", "as it is", "1 more", ("lstm", "rnn"), lambda: func(x, state, more, biased, *rest)
+        )
         for which, text in ((2, "without the input's bias"), (3, "without the state's bias")):
             yield Change(
                 "the biases",
@@ -862,11 +970,64 @@ def lstm(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
             )
 
 
+def _both_ways(
+    func: Any, x: Tensor, state: Any, weights: Any, biased: bool, layers: int, batch_first: bool, order: int, turn: bool
+) -> Any:
+    """The layers one by one, the two directions joined in that order, the backward one turned back or not."""
+    each, axis = 4 if biased else 2, 1 if batch_first else 0
+    last: list[Any] = []
+    for k in range(layers):
+        halves = []
+        for way in (0, 1):
+            i = 2 * k + way
+            start = [s[i : i + 1] for s in state] if isinstance(state, list | tuple) else state[i : i + 1]
+            given = x.flip(axis) if way else x
+            y, *h = func(given, start, weights[each * i : each * (i + 1)], biased, 1, 0.0, False, False, batch_first)
+            halves.append(y.flip(axis) if way and turn else y)
+            last.append(h)
+        x = torch.cat(halves[::order], -1)
+    return (x, *(torch.cat(parts) for parts in zip(*last, strict=True)))
+
+
+def gru(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
+    """Gate order, directions and meaning of a GRU's update gate."""
+    x, state, weights, biased, layers, dropout, train, both_ways, batch_first = args
+    rest = (biased, layers, dropout, train, both_ways, batch_first)
+    words = ("gru", "rnn")
+    for order in permutations(range(3)):
+        if order != (0, 1, 2):
+            yield Change(
+                "the order of the gates",
+                "rzn",
+                "".join("rzn"[i] for i in order),
+                words,
+                lambda o=order: func(x, state, [torch.cat([w.chunk(3, 0)[i] for i in o]) for w in weights], *rest),
+            )
+    signs = torch.tensor([1.0, -1.0, 1.0], dtype=x.dtype)
+    other = [torch.cat([sign * part for sign, part in zip(signs, w.chunk(3, 0), strict=True)]) for w in weights]
+    yield Change("the update gate", "of the old state", "of the new", words, lambda: func(x, state, other, *rest))
+    if both_ways:
+        for text, way, turn in (("first the backward one", -1, True), ("the backward one not turned back", 1, False)):
+            yield Change(
+                "the directions",
+                "forward and backward",
+                text,
+                words,
+                lambda o=way, t=turn: _both_ways(func, x, state, weights, biased, layers, batch_first, o, t),
+            )
+
+
 def embedding(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
     """The scale of an embedding."""
     y = func(*args, **kwargs)
     width = y.shape[-1]
     yield Change("the embedding's scale", "1", f"sqrt({width})", ("embed", "sqrt"), lambda: y * sqrt(width))
+    indices, weight = args[0], args[1]
+    for row in (0, len(weight) - 1):
+        blank = (indices != row).unsqueeze(-1)
+        yield Change(
+            "the row of padding", "as it is", f"row {row} zeros", ("padding_idx", "embed"), lambda b=blank: y * b
+        )
 
 
 def matmul(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
@@ -894,13 +1055,63 @@ def roll(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
     a = _bind("input shifts dims", args, kwargs, {"dims": None})
     other = -a["shifts"] if isinstance(a["shifts"], int) else tuple(-n for n in a["shifts"])
     yield Change("the shift", str(a["shifts"]), str(other), ("roll",), lambda: torch.roll(a["input"], other, a["dims"]))
+    yield Change("the shift", str(a["shifts"]), "left out", ("roll", "shift"), lambda: a["input"].clone())
 
 
 def order(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
     """An exchange of axes left out where the shape does not tell."""
     x = args[0]
-    if isinstance(x, Tensor) and func(*args, **kwargs).shape == x.shape:
-        yield Change("the exchange of axes", "there", "left out", ("transpose", "permute", "swapaxes"), lambda: x)
+    if not isinstance(x, Tensor):
+        return
+    words = ("transpose", "permute", "swapaxes")
+    yield Change("the exchange of axes", "there", "left out", words, lambda: x)
+    y = func(*args, **kwargs)
+    for turn in permutations(range(y.ndim)) if y.ndim <= 4 else ():
+        if turn != tuple(range(y.ndim)) and y.permute(turn).shape == y.shape:
+            yield Change(
+                "the order of axes",
+                str(list(range(y.ndim))),
+                f"{list(turn)} of these",
+                words,
+                lambda t=turn: func(*args, **kwargs).permute(t),
+            )
+
+
+def repeat(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
+    """Copies of the whole, or of each value."""
+    x = args[0]
+    counts = tuple(args[1:]) if isinstance(args[1], int) else tuple(args[1])
+    words = ("repeat", "tile")
+
+    def each() -> Tensor:
+        y = x
+        for axis, n in enumerate(counts[-x.ndim :]):
+            y = y.repeat_interleave(n, axis)
+        return y.expand(*counts[: -x.ndim], *y.shape)
+
+    yield Change("what is repeated", "the whole", "each value", words, each)
+
+
+def repeat_each(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
+    """Copies of each value, or of the whole."""
+    a = _bind("input repeats dim", args, kwargs, {"dim": None})
+    x, n, dim = a["input"], a["repeats"], a["dim"]
+    if isinstance(n, int) and dim is not None:
+        counts = [n if axis == dim % x.ndim else 1 for axis in range(x.ndim)]
+        yield Change("what is repeated", "each value", "the whole", ("repeat", "tile"), lambda: x.repeat(counts))
+
+
+def attention_layer(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
+    """The number of heads of PyTorch's own attention layer."""
+    width, heads = args[3:5]
+    for other in (n for n in range(1, width + 1) if width % n == 0 and n != heads):
+        yield Change(
+            "the number of heads",
+            str(heads),
+            str(other),
+            ("heads", "attention"),
+            lambda n=other: func(*args[:4], n, *args[5:], **kwargs),
+        )
 
 
 TABLE: Mapping[str, Callable[[Any, Any, Any, Hints], Changes]] = {
@@ -938,4 +1149,10 @@ TABLE: Mapping[str, Callable[[Any, Any, Any, Hints], Changes]] = {
     "lstm": lstm,
     "embedding": embedding,
     "roll": roll,
+    "repeat": repeat,
+    "tile": repeat,
+    "repeat_interleave": repeat_each,
+    "instance_norm": instance_norm,
+    "multi_head_attention_forward": attention_layer,
+    "gru": gru,
 }  # fmt: skip

@@ -141,6 +141,7 @@ class Cause:
         port: What the port has.
         place: The line of the port to change.
         original_place: The line of the original that says it.
+        together: Whether it is one of several that are needed together, each for another part of what the layer makes.
     """
 
     what: str
@@ -148,6 +149,7 @@ class Cause:
     port: str
     place: Place
     original_place: Place
+    together: bool = False
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,10 @@ class Tools(Protocol):
         """Whether the value is an array of this framework."""
         ...
 
+    def is_leaf(self, layer: Any) -> bool:
+        """Whether the layer is the framework's own."""
+        ...
+
     def fresh(self, tensor: Any) -> Any:
         """The same tensor, which may be written into."""
         ...

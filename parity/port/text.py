@@ -149,7 +149,9 @@ def _causes(difference: Difference) -> Iterator[Text]:
             yield Text(f"  {difference.place}: {difference.place.text}")
         return
     if len(difference.causes) > 1:
-        yield Text(f"  {len(difference.causes)} causes give the same here:")
+        joint = all(cause.together for cause in difference.causes)
+        said = "causes are needed together" if joint else "causes give the same here"
+        yield Text(f"  {len(difference.causes)} {said}:")
     for cause in difference.causes:
         yield Text.assemble(("CAUSE ", "bold"), describe_cause(cause))
         if cause.place.text:
