@@ -2,7 +2,7 @@
 
 import linecache
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -134,15 +134,15 @@ def _difference(
     first = _first(events)
     path = first.layer.rpartition("|")[0]
     layer = next(layer for layer in walk.port.facts["layers"] if layer["path"] == path)
-    where, line, lines = _where(first, layer, info)
-    causes, tried = _causes(walk, mode, first, comparison, theirs, fed, info, layer, line, lines)
+    said, line, lines = where(first, layer, info)
+    causes, tried = _causes(_Suspect(walk, mode, first, comparison, theirs, fed, info, layer, line, lines))
     others = dict.fromkeys(event.layer.rpartition("|")[0] for event in events)
     others.pop(path, None)
     return Difference(
         path,
         mode,
         first.direction,
-        where,
+        said,
         causes[0].place if causes else line,
         _given_error(first, comparison, ours, info),
         first.added.relative,
@@ -177,9 +177,7 @@ def _given_error(event: layers.Event, comparison: layers.Comparison, ours: Array
     return max((verdict.error(ours[f"{kind}|{name}"], expected[name], None).relative for name in names), default=0.0)
 
 
-def _where(
-    event: layers.Event, layer: Mapping[str, Any], info: Mapping[str, Any]
-) -> tuple[str, Place, tuple[int, int]]:
+def where(event: layers.Event, layer: Mapping[str, Any], info: Mapping[str, Any]) -> tuple[str, Place, tuple[int, int]]:
     """In words where the difference is, its line, and the lines that it must lie on."""
     path = layer["path"] or "the model itself"
     # Of a layer of Linen's the line that calls it is known, which makes it too where it is written as one.
@@ -215,69 +213,88 @@ def _calls_itself(file: str, line: int) -> bool:
     return "__call__" in "".join(linecache.getline(file, i) for i in range(line, line + 3))
 
 
-def _causes(
-    walk: Any,
-    mode: str,
-    event: layers.Event,
-    comparison: layers.Comparison,
-    theirs: Arrays,
-    fed: Arrays,
-    info: Mapping[str, Any],
-    layer: Mapping[str, Any],
-    line: Place,
-    lines: tuple[int, int],
-) -> tuple[tuple[Cause, ...], int]:
+@dataclass(frozen=True)
+class _Suspect:
+    """The layer that adds the first difference of a mode: its event, its description and its line."""
+
+    walk: Any
+    mode: str
+    event: layers.Event
+    comparison: layers.Comparison
+    theirs: Arrays
+    fed: Arrays
+    info: Mapping[str, Any]
+    layer: Mapping[str, Any]
+    line: Place
+    lines: tuple[int, int]
+
+    def lay(self, words: Sequence[str]) -> Place:
+        """The line of the port that says one of the words."""
+        return self.line if self.layer["leaf"] else _line(self.layer["forward"][0], self.lines, words, self.line)
+
+    @property
+    def partner(self) -> Mapping[str, Any]:
+        """The same layer of the original."""
+        path = self.walk.pairs[self.event.layer.rpartition("|")[0]]
+        return next(layer for layer in self.walk.original.facts["layers"] if layer["path"] == path)
+
+
+def _causes(at: _Suspect) -> tuple[tuple[Cause, ...], int]:
     """What reproduces everything that the layer makes of the original's tensors, tried on the side of PyTorch."""
-    path, _, number = event.layer.rpartition("|")
-    if path not in walk.pairs:
+    path, _, number = at.event.layer.rpartition("|")
+    if path not in at.walk.pairs:
         return (), 0
-    if event.direction == "backward":
-        return _backward_causes(walk, mode, event, comparison, theirs, fed, info, layer, line, lines)
-    if double := _single_precision(event, layer, line, fed):
+    if at.event.direction == "backward":
+        return _backward_causes(at)
+    if double := _single_precision(at.event, at.layer, at.line, at.fed):
         return (double,), 1
-    if f"value|{event.name}" in info["random"]:
-        ours = line if layer["leaf"] else _line(layer["forward"][0], lines, ("dropout", "drop", "rand"), line)
+    if f"value|{at.event.name}" in at.info["random"]:
+        ours = at.lay(("dropout", "drop", "rand"))
         return (
-            Cause("chance", "none", f"differs from itself in {mode} mode, as dropout left on does", ours, Place("", 0)),
+            Cause(
+                "chance", "none", f"differs from itself in {at.mode} mode, as dropout left on does", ours, Place("", 0)
+            ),
         ), 1
-    names = _made_by(event.layer, comparison, info)
-    partner = next(each for each in walk.original.facts["layers"] if each["path"] == walk.pairs[path])
-    keys = [key for key in walk.pairing.keys if f"buffer|{key}" in fed and key in layer["arrays"]]
-    swapped = walk.original.facts["framework"] != "torch"
-    if swapped and walk.port.facts["framework"] != "torch":
+    names = _made_by(at.event.layer, at.comparison, at.info)
+    partner = at.partner
+    keys = [key for key in at.walk.pairing.keys if f"buffer|{key}" in at.fed and key in at.layer["arrays"]]
+    swapped = at.walk.original.facts["framework"] != "torch"
+    if swapped and at.walk.port.facts["framework"] != "torch":
         return (), 0
-    walk.advance(f"trying known differences in {path or 'the model'}")
-    roots = [{f"|0|in|{i}": array for i, array in enumerate(arrays)} for arrays in walk.inputs]
+    at.walk.advance(f"trying known differences in {path or 'the model'}")
+    roots = [{f"|0|in|{i}": array for i, array in enumerate(arrays)} for arrays in at.walk.inputs]
     if swapped:
-        side, target, hints = walk.port, event.layer, partner["config"]
-        given = {**comparison.expected, **roots[1]}
-        wanted = {name: comparison.expected[name] for name in names if name in comparison.expected}
-        wanted |= {f"buffer|{key}": theirs[f"buffer|{walk.pairing.keys[key]}"] for key in keys}
+        side, target, hints = at.walk.port, at.event.layer, partner["config"]
+        given = {**at.comparison.expected, **roots[1]}
+        wanted = {name: at.comparison.expected[name] for name in names if name in at.comparison.expected}
+        wanted |= {f"buffer|{key}": at.theirs[f"buffer|{at.walk.pairing.keys[key]}"] for key in keys}
     else:
-        side, target, hints = walk.original, f"{walk.pairs[path]}|{number}", layer["config"]
-        given = {source: theirs[f"value|{source}"] for source in comparison.names.values()} | roots[0]
+        side, target, hints = at.walk.original, f"{at.walk.pairs[path]}|{number}", at.layer["config"]
+        given = {source: at.theirs[f"value|{source}"] for source in at.comparison.names.values()} | roots[0]
         wanted = {}
         for name in names:
-            source, array = comparison.names[name], fed[f"value|{name}"]
-            fit = comparison.fits.get(name)
-            wanted[source] = fit.undo(array, theirs[f"value|{source}"].shape) if fit else _turned(array, walk.moved)
-        wanted |= {f"buffer|{walk.pairing.keys[key]}": fed[f"buffer|{key}"] for key in keys}
+            source, array = at.comparison.names[name], at.fed[f"value|{name}"]
+            fit = at.comparison.fits.get(name)
+            wanted[source] = (
+                fit.undo(array, at.theirs[f"value|{source}"].shape) if fit else _turned(array, at.walk.moved)
+            )
+        wanted |= {f"buffer|{at.walk.pairing.keys[key]}": at.fed[f"buffer|{key}"] for key in keys}
     _, facts = side.ask(
         "search",
         target=target,
         given=given,
         come=wanted,
-        inputs=len(walk.inputs[0]),
-        train=mode == "train",
+        inputs=len(at.walk.inputs[0]),
+        train=at.mode == "train",
         hints=hints,
     )
     causes: list[tuple[int, Cause]] = []
     for found in facts["found"]:
         values = (found["there"], found["here"]) if swapped else (found["here"], found["there"])
         said = place(*found["place"])
-        ours = line if layer["leaf"] else _line(layer["forward"][0], lines, found["words"], line)
+        ours = at.lay(found["words"])
         other = _line(partner["forward"][0], partner["forward"][1:], found["words"], said)
-        if layer["leaf"]:
+        if at.layer["leaf"]:
             said = other = place(partner["file"], partner["line"])
         places = (said, other) if swapped else (ours, said)
         causes.append((found["part"], Cause(found["what"], *values, *places)))
@@ -295,47 +312,38 @@ def _named(causes: Sequence[tuple[int, Cause]]) -> tuple[Cause, ...]:
     return tuple(replace(cause, together=len(parts) > 1 < len(together)) for cause in together.values())
 
 
-def _backward_causes(
-    walk: Any,
-    mode: str,
-    event: layers.Event,
-    comparison: layers.Comparison,
-    theirs: Arrays,
-    fed: Arrays,
-    info: Mapping[str, Any],
-    layer: Mapping[str, Any],
-    line: Place,
-    lines: tuple[int, int],
-) -> tuple[tuple[Cause, ...], int]:
+def _backward_causes(at: _Suspect) -> tuple[tuple[Cause, ...], int]:
     """What reproduces the gradients of a layer whose values are right, tried where the original is PyTorch's."""
-    path, _, number = event.layer.rpartition("|")
-    if walk.original.facts["framework"] != "torch":
+    path, _, number = at.event.layer.rpartition("|")
+    if at.walk.original.facts["framework"] != "torch":
         return (), 0
-    walk.advance(f"trying known differences of gradients in {path or 'the model'}")
-    children = {child for child, parent in info["parents"].items() if parent == event.layer and child != event.layer}
-    ends = [f"{event.layer}|in|", *(f"{child}|out|" for child in children)]
-    names = [name for name in comparison.names if name.startswith(tuple(ends)) and f"gradient|{name}" in fed]
+    at.walk.advance(f"trying known differences of gradients in {path or 'the model'}")
+    children = {
+        child for child, parent in at.info["parents"].items() if parent == at.event.layer and child != at.event.layer
+    }
+    ends = [f"{at.event.layer}|in|", *(f"{child}|out|" for child in children)]
+    names = [name for name in at.comparison.names if name.startswith(tuple(ends)) and f"gradient|{name}" in at.fed]
     wanted = {}
     for name in names:
-        source, fit = comparison.names[name], comparison.fits.get(name)
-        if fit is not None and f"gradient|{source}" in theirs:
-            wanted[source] = fit.undo(fed[f"gradient|{name}"], theirs[f"value|{source}"].shape)
-    sources = set(comparison.names.values())
-    roots = {f"|0|in|{i}": array for i, array in enumerate(walk.inputs[0])}
-    _, facts = walk.original.ask(
+        source, fit = at.comparison.names[name], at.comparison.fits.get(name)
+        if fit is not None and f"gradient|{source}" in at.theirs:
+            wanted[source] = fit.undo(at.fed[f"gradient|{name}"], at.theirs[f"value|{source}"].shape)
+    sources = set(at.comparison.names.values())
+    roots = {f"|0|in|{i}": array for i, array in enumerate(at.walk.inputs[0])}
+    _, facts = at.walk.original.ask(
         "search_backward",
-        target=f"{walk.pairs[path]}|{number}",
-        given={source: theirs[f"value|{source}"] for source in sources} | roots,
-        cotangents={source: theirs[f"gradient|{source}"] for source in sources if f"gradient|{source}" in theirs},
+        target=f"{at.walk.pairs[path]}|{number}",
+        given={source: at.theirs[f"value|{source}"] for source in sources} | roots,
+        cotangents={source: at.theirs[f"gradient|{source}"] for source in sources if f"gradient|{source}" in at.theirs},
         come=wanted,
-        inputs=len(walk.inputs[0]),
-        train=mode == "train",
+        inputs=len(at.walk.inputs[0]),
+        train=at.mode == "train",
     )
-    partner = next(each for each in walk.original.facts["layers"] if each["path"] == walk.pairs[path])
+    partner = at.partner
     causes = []
     for found in facts["found"]:
-        ours = line if layer["leaf"] else _line(layer["forward"][0], lines, found["words"], line)
-        said = place(partner["file"], partner["line"]) if layer["leaf"] else place(*found["place"])
+        ours = at.lay(found["words"])
+        said = place(partner["file"], partner["line"]) if at.layer["leaf"] else place(*found["place"])
         causes.append((0, Cause(found["what"], found["here"], found["there"], ours, said)))
     return _named(causes), facts["tried"]
 

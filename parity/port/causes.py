@@ -7,7 +7,7 @@ names, and all are told.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -365,11 +365,12 @@ def _with_operand(place: int, other: Tensor) -> Plan:
 
 
 @dataclass
-class _Backward(Feed):
+class _Shown(Feed):
     """A feed that shows the operations of one call's own code to `visit`."""
 
     target: str = ""
     visit: Callable[[Any, Any, Any], Any] = lambda func, args, kwargs: func(*args, **kwargs)
+    names: Collection[str] = tuple(GRADIENTS)
 
     def compute(self, name: str, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         if name != self.target:
@@ -378,7 +379,7 @@ class _Backward(Feed):
             return forward(*args, **kwargs)
 
     def _seen(self, func: Any, args: Any, kwargs: Any) -> Any:
-        if self.stack[-1] == self.target and _name(func) in GRADIENTS:
+        if self.stack[-1] == self.target and _name(func) in self.names:
             return self.visit(func, args, kwargs)
         return func(*args, **kwargs)
 
@@ -400,7 +401,7 @@ def search_backward(
 
     def attempt(visit: Callable[[Any, Any, Any], Any]) -> Arrays:
         side.begin("float64", train)
-        taps = _Backward(side.tools, target=target, visit=visit)
+        taps = _Shown(side.tools, target=target, visit=visit)
 
         def function(model: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
             taps.given = tensors
@@ -477,3 +478,46 @@ def search(
     with suppress(_Done):
         side.tools.pull(side.model, function, given, None)
     return {"found": taps.found, "tried": taps.tried}
+
+
+PRODUCTS = ("linear", "matmul", "__matmul__", "bmm", "mm", "baddbmm",
+            *(f"conv{way}{rank}d" for way in ("", "_transpose") for rank in (1, 2, 3)))  # fmt: skip
+
+
+def round_products(
+    side: Side, target: str, given: Arrays, inputs: int, train: bool, bits: int, cut: bool
+) -> dict[str, Any]:
+    """What one call of a layer makes in float64 where the operands of its products have so many significant bits.
+
+    Args:
+        side: PyTorch's side.
+        target: The call, `path|number`.
+        given: The original's tensors by this side's names.
+        inputs: How many arguments the model takes.
+        train: Train mode or eval mode.
+        bits: The bits that are kept, the hidden one among them.
+        cut: Whether the others are cut off; else it is rounded to the nearest.
+    """
+    side.begin("float64", train)
+
+    def visit(func: Any, args: Any, kwargs: Any) -> Any:
+        with torch._C.DisableTorchFunction():
+            return func(*(_keep_bits(each, bits, cut) for each in args[:2]), *args[2:], **kwargs)
+
+    taps = _Shown(side.tools, target=target, visit=visit, names=PRODUCTS)
+
+    def function(model: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        taps.given = tensors
+        with side.tools.tapped(model, taps):
+            model(*(tensors[f"|0|in|{i}"] for i in range(inputs)))
+        return taps.come
+
+    return dict(side.tools.pull(side.model, function, given, None)[0])
+
+
+def _keep_bits(x: Tensor, bits: int, cut: bool) -> Tensor:
+    """float32's values with fewer significant bits."""
+    drop = 24 - bits
+    words = x.float().view(torch.int32)
+    words = words if cut else words + (1 << (drop - 1)) - 1 + ((words >> drop) & 1)
+    return (words >> drop << drop).view(torch.float32).to(x.dtype)

@@ -169,7 +169,7 @@ def events(
     found = []
     for name in order:
         if f"value|{name}" in comparison.faults:
-            found.append(Event(name, _maker(name, info, "in"), "forward", Error(float("inf"), None, name), None))
+            found.append(Event(name, maker(name, info, "in"), "forward", Error(float("inf"), None, name), None))
         event = _event(name, "value", "in", comparison.expected, fed, free, info, noise, comparison)
         found += [event] if event else []
     # Nobody is behind the model's own outputs.
@@ -207,12 +207,12 @@ def _event(
     added = verdict.error(array, expected[name], size)
     if not added.differs:
         return None
-    layer = _maker(name, info, outside)
+    layer = maker(name, info, outside)
     inherited = verdict.error(free[f"{kind}|{name}"], expected[name], size) if f"{kind}|{name}" in free else None
     return Event(name, layer, "forward" if kind == "value" else "backward", added, inherited)
 
 
-def _maker(name: str, info: Facts, outside: str) -> str:
+def maker(name: str, info: Facts, outside: str) -> str:
     """The call whose own code makes a tensor; what comes from `outside` a layer is its caller's."""
     path, number, direction, _ = name.split("|")
     call = f"{path}|{number}"

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import ParityError
 from ..montecarlo.estimate import Estimate, select
 from ..verdict.judge import Noise
-from . import groups, layers, pictures
+from . import groups, layers, pictures, products
 from .noise import unpack
 from .remote import Asked
 from .side import Arrays
@@ -89,7 +89,13 @@ def judge(
         else:
             reference = theirs
         noise = _noise(walk, mode, dtype, comparison, reference, ours)
-        walk.checks += groups.judge(walk, mode, dtype, comparison, reference, ours, noise, execution)
+        checks = groups.judge(walk, mode, dtype, comparison, reference, ours, noise, execution)
+        walk.checks += checks
+        if dtype == "float32" and not compiled and not all(check.passed for check in checks):
+            units: dict[str, Any] = {"unit_roundoff": UNIT_ROUNDOFF[dtype], "draws": DRAWS, "layers": True}
+            products.localise(
+                walk, mode, comparison, theirs, select(_measure(walk, comparison, theirs, train, **units))
+            )
         if walk.detail and not compiled:
             pictures.add_precision(walk, mode, dtype, comparison, ours, select(noise))
 

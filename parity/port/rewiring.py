@@ -45,6 +45,11 @@ def explain(name: str, target: str, wanted: np.ndarray, known: Mapping[str, Tens
     if wanted.size and not wanted.any():
         yield told("left out, zeros", "zeros")
         return
+    # Of few values many functions give the same: the plainest comes first.
+    is_like = tuple(mine.shape) == wanted.shape and mine.is_floating_point()
+    if is_like and (ratio := _constant(wanted, mine.numpy())) is not None:
+        yield told(f"times {ratio:.6g}", "*", "/")
+        return
     for there, words, compute in _changes(mine):
         try:
             changed = compute(mine)
@@ -58,10 +63,7 @@ def explain(name: str, target: str, wanted: np.ndarray, known: Mapping[str, Tens
             if tuple((changed := compute(tensor.detach())).shape) == wanted.shape and near(changed.numpy(), wanted):
                 yield told(_said(other, target) + text, _called(other), *words)
                 return
-    if tuple(mine.shape) != wanted.shape or not mine.is_floating_point():
-        return
-    if (ratio := _constant(wanted, mine.numpy())) is not None:
-        yield told(f"times {ratio:.6g}", "*", "/")
+    if not is_like:
         return
     for other, tensor in known.items():
         array = tensor.detach().numpy()

@@ -229,6 +229,12 @@ class Side:
 
         return {}, causes.search_backward(self, target, given, cotangents, come, inputs, train)
 
+    def round_products(self, **options: Any) -> tuple[Arrays, dict[str, Any]]:
+        """What one call of a layer makes where the operands of products are rounded: see `causes`."""
+        from . import causes
+
+        return causes.round_products(self, **options), {}
+
     def round_settings(self) -> None:
         """Give each norm the epsilon and momentum that Paddle's kernels have: they keep float32's, of the old value."""
         for _, _, layer in self.tools.modules(self.model):
