@@ -204,7 +204,7 @@ REAL_SIZES: tuple[Case, ...] = (
     Case("SE", REAL, (256,), (8, 256, 56, 56), "the first stage of a ResNet-50, a batch of eight", input="normal", modes=("eval",)),
     Case("CBAM", REAL, (256,), (8, 256, 56, 56), "the same map, maxima over many places and channels", {"reduction": 16}, "normal", modes=("eval",)),
     Case("SE_ASPP", REAL, (2048, 256), (2, 2048, 33, 33), "the head of DeepLabv3: sums of 18432 products", input="normal", modes=("train",)),
-    Case("SEResNet", REAL, (50,), (4, 3, 224, 224), "the whole network at full width", modes=("train",), draws=4),
+    Case("SEResNet", REAL, (50,), (4, 3, 224, 224), "the whole network at full width", modes=("train",), draws=3),
 )
 # fmt: on
 EVERY = (*CASES, *REAL_SIZES)

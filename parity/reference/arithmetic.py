@@ -316,7 +316,8 @@ class Noisy(Exact):
             split = y * (2.0**53 * self.unit_roundoff + 1)
             held &= split - (split - y) == y  # Dekker's way to cut a number
         if self.least:
-            held &= np.fmod(y, 2 * self.least) == 0
+            steps = y / (2 * self.least)
+            held &= np.rint(steps) == steps
         return held
 
     def total(self, x: np.ndarray, axes: Axes, block: int = BLOCK, *, wide: bool = True) -> np.ndarray:
