@@ -150,7 +150,7 @@ def max_pool(x: Array) -> Array:
 
 
 def relu(x: Array) -> Array:
-    """max(x, 0), whose derivative at 0 is 0; NaN stays NaN."""
+    """max(x, 0), whose derivative at 0 is 0; NaN stays NaN. It may be written over x, which must be nobody else's."""
     return nnx.relu(x)
 
 

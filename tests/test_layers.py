@@ -168,3 +168,29 @@ def test_dropout_comes_last(framework):
     z = framework.forward(dropped, x, train=True)
     assert np.allclose(z, np.where(z == 0, 0, 2 * y), atol=0, rtol=1e-12)
     assert 0.4 < (z == 0)[y > 0].mean() < 0.6
+
+
+def test_a_hook_of_the_backward_pass_may_stand_between_a_norm_and_its_relu():
+    block = torch_impl.BasicBlock(4, 4, reduction=2)
+    seen = []
+    block.bn1.register_full_backward_hook(lambda module, into, out: seen.append(out[0].shape))
+    block(torch.randn(2, 4, 5, 5)).sum().backward()
+    assert seen == [(2, 4, 5, 5)]
+
+
+@pytest.mark.parametrize("library", [torch, paddle])
+def test_a_relu_may_be_written_over_its_input_and_keeps_nan_and_its_gradient(library):
+    package = torch_impl if library is torch else paddle_impl
+    values = [np.nan, -1.0, 0.0, 2.0, np.inf]
+    x = torch.tensor(values) if library is torch else paddle.to_tensor(values)
+    made = x * 1
+    y = package.layers.relu(made)
+    assert made is y
+    assert np.array_equal(y.numpy(), [np.nan, 0, 0, 2, np.inf], equal_nan=True)
+    leaf = (
+        torch.tensor([-1.0, 0.0, 3.0], requires_grad=True)
+        if library is torch
+        else paddle.to_tensor([-1.0, 0.0, 3.0], stop_gradient=False)
+    )
+    package.layers.relu(2 * leaf).sum().backward()
+    assert np.array_equal(leaf.grad.numpy(), [0, 0, 2])

@@ -46,6 +46,7 @@ def test_the_layers_have_the_same_names_and_arguments(one, other):
             "kernel_gives_unbiased_variance",
             "derivative_wanted",
             "as_parameter",
+            "Conv2d",
             "_jvp",
             "_at",
             "_first_by_columns",
