@@ -194,3 +194,13 @@ def test_a_relu_may_be_written_over_its_input_and_keeps_nan_and_its_gradient(lib
     )
     package.layers.relu(2 * leaf).sum().backward()
     assert np.array_equal(leaf.grad.numpy(), [0, 0, 2])
+
+
+def test_a_block_is_one_graph_for_pytorchs_compiler_and_its_export():
+    block = torch_impl.BasicBlock(4, 4, reduction=2).double().eval()
+    x = torch.randn(2, 4, 5, 5, dtype=torch.float64, requires_grad=True)
+    compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
+    found, expected = (torch.autograd.grad(run(x).pow(2).sum(), x)[0] for run in (compiled, block))
+    assert torch.allclose(found, expected, rtol=1e-12)
+    exported = torch.export.export(block, (x.detach(),)).module()
+    assert torch.allclose(exported(x), block(x), rtol=1e-12)

@@ -114,8 +114,8 @@ def max_pool(x: Tensor) -> Tensor:
 
 def relu(x: Tensor) -> Tensor:
     """max(x, 0), whose derivative at 0 is 0; NaN stays NaN. It may be written over x, which must be nobody else's."""
-    # A view may not be written into where a hook of the backward pass handed it out.
-    return F.relu(x, inplace=not x._is_view())
+    # A view that a hook of the backward pass handed out may not be written into; a compiler cannot ask which are views.
+    return F.relu(x, inplace=not (torch.compiler.is_compiling() or x._is_view()))
 
 
 def apply_gate(x: Tensor, kind: str, slope: float) -> Tensor:
