@@ -3,14 +3,19 @@
 `PYTHONPATH=. python tests/helpers/planted.py` plants them all and prints, for each network, how many were found.
 """
 
+import os
 import tempfile
 from collections import Counter
 from pathlib import Path
+
+import torch
 
 from parity.port.compare import port
 from parity.port.inputs import from_shapes
 from parity.port.load import load_factory
 
+# Before JAX is imported, which computes in float32 alone without.
+os.environ.setdefault("JAX_ENABLE_X64", "1")
 PORTS = Path(__file__).parents[2] / "examples" / "ports"
 SHAPES = {
     "resnet18": "2,3,64,64",
@@ -112,15 +117,15 @@ PLANTED = [
     ('unet_torch', '[skip2, self.up2(x)]', '[self.up2(x), skip2]', '', ('the order of concatenation', '[1, 0]')),
     ('unet_torch', 'F.max_pool2d(skip1, 2)', 'F.avg_pool2d(skip1, 2)', '', ('the pool', 'average')),
     ('unet_torch', 'x = F.silu(self.norm1', 'x = F.relu(self.norm1', 'down1', ('the activation', 'relu')),
-    ('unet_torch', 'return self.head(x)', 'return self.head(x).softmax(1)', '', None),
-    ('unet_torch', 'return F.silu(self.norm2(self.conv2(x)))', 'return self.norm2(F.silu(self.conv2(x)))', 'down1', None),
+    ('unet_torch', 'return self.head(x)', 'return self.head(x).softmax(1)', '', ('the result', 'softmax over axis -3')),
+    ('unet_torch', 'return F.silu(self.norm2(self.conv2(x)))', 'return self.norm2(F.silu(self.conv2(x)))', 'down1', ('what norm2 is given', 'silu, applied to it')),
     ('vit_torch', '(c // self.heads) ** -0.5', 'c ** -0.5', 'blocks.0.attn', ('the constant of *', 'of all heads, 0.204124')),
     ('vit_torch', ' * (c // self.heads) ** -0.5', '', 'blocks.0.attn', ('the constant of *', 'left out, 1')),
     ('vit_torch', 'scores.softmax(-1)', 'scores.softmax(-2)', 'blocks.0.attn', ("the softmax's axis", '-2')),
     ('vit_torch', 'q, k, v =', 'k, q, v =', 'blocks.0.attn', ('the order of the parts', 'kqv')),
     ('vit_torch', 'q, k, v =', 'q, v, k =', 'blocks.0.attn', ('the order of the parts', 'qvk')),
     ('vit_torch', 'n, length, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)', 'n, length, self.heads, 3, c // self.heads).permute(3, 0, 2, 1, 4)', 'blocks.0.attn', ('the order in which an axis is split', '[4, 3, 6], by axes [1, 0, 2]')),
-    ('vit_torch', 'y.transpose(1, 2).reshape', 'y.reshape', 'blocks.0.attn', None),
+    ('vit_torch', 'y.transpose(1, 2).reshape', 'y.reshape', 'blocks.0.attn', ('the exchange of axes', 'left out')),
     ('vit_torch', 'self.norm(x)[:, 0]', 'self.norm(x)[:, -1]', '', ('the place taken', '-1')),
     ('vit_torch', 'self.norm(x)[:, 0]', 'self.norm(x).mean(1)', '', ('what is taken', 'the mean')),
     ('vit_torch', '[self.token.expand(len(x), -1, -1), x]', '[x, self.token.expand(len(x), -1, -1)]', '', ('the order of concatenation', '[1, 0]')),
@@ -216,6 +221,7 @@ def plant(folder, name, old, new, base=(), mode="eval"):
     assert old in texts[name], (name, old)
     file = folder / f"{name}_planted.py"
     file.write_text(texts[name].replace(old, new))
+    torch.manual_seed(0)
     return port(
         *(load_factory(f"{side}:build") for side in (original, file)),
         from_shapes([SHAPES[network]], 0),
