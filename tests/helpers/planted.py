@@ -173,7 +173,7 @@ PLANTED = [
     ('vit_torch', 'self.norm2 = nn.LayerNorm(width, eps=1e-6)', 'self.norm2 = nn.LayerNorm(width, eps=1e-6, bias=False)', 'blocks.0.norm2', ("the norm's bias", 'left out')),
     ('unet_torch', 'F.max_pool2d(skip1, 3, 2, 1)', 'F.max_pool2d(F.pad(skip1, (1, 1, 1, 1)), 3, 2)', '', ('what is padded', 'zeros'), (('F.max_pool2d(skip1, 2)', 'F.max_pool2d(skip1, 3, 2, 1)'),)),
     ('unet_torch', 'affine=True)', 'affine=True, eps=1e-3)', 'down1.norm1', ('epsilon', '0.001'), (('self.norm1 = nn.GroupNorm(4, out_channels)', 'self.norm1 = nn.InstanceNorm2d(out_channels, affine=True)'),)),
-    ('mobilenetv3_torch', 'F.relu(self.conv_reduce(x.mean((2, 3), keepdim=True)))', 'self.conv_reduce(x.mean((2, 3), keepdim=True))', 'blocks.3.se', ('the activation', 'no activation')),
+    ('mobilenetv3_torch', 'F.relu(self.conv_reduce(x.mean((2, 3), keepdim=True)))', 'self.conv_reduce(x.mean((2, 3), keepdim=True))', 'blocks.0.se', ('the activation', 'no activation')),
     ('resnet18_torch', 'x.flatten(1)', 'x.permute(0, 1, 3, 2).flatten(1)', '', ('the order in which axes are merged', '[64, 2, 2], by axes [0, 2, 1]'), (('self.fc(x.mean((2, 3)))', 'self.fc(x.flatten(1))'), ('nn.Linear(8 * width', 'nn.Linear(32 * width'))),
     ('convnext_torch', 'self.dwconv = nn.Conv2d(', 'self.dwconv = Exchanged(', 'blocks.0.dwconv', ('the kernel', 'with height and width exchanged')),
     ('lstm_torch', 'self.fc(y.mean(1))', 'self.fc(y.mean(1).relu())', '', ('what fc is given', 'relu, applied to it')),
