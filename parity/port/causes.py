@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from . import trees
-from .differences import ACTIVATIONS, TABLE, Change
+from .differences import TABLE
+from .differences.activations import ACTIVATIONS
+from .differences.change import Change
 from .gradient_differences import GRADIENTS
 from .rewiring import explain, near
 from .side import Arrays, Side

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .differences import Change, Changes, Hints
+from .differences.change import Change, Changes, Hints
 
 
 def _first(x: Tensor, axes: tuple[int, ...], *, keep: bool, last: bool = False) -> Tensor:

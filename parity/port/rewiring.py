@@ -14,7 +14,7 @@ from torch import Tensor
 
 # mypy: disable-error-code="misc"
 # Its inference gives up on a lambda that binds a loop's variable.
-from .differences import ACTIVATIONS
+from .differences.activations import ACTIVATIONS
 
 REPRODUCED = 1e-12
 Fits = Callable[[Tensor], bool]
