@@ -164,12 +164,9 @@ def test_a_block_and_a_network_train_the_same():
 
 def test_every_recipe_and_every_light_block_and_network_is_trained():
     modules = ("BasicBlock", "Bottleneck", "SEResNet")
-    # One image, and weights as training leaves them, are for a pass and not for ten steps.
-    light = [
-        case
-        for case in CASES
-        if case.module in modules and not case.heavy and case.weights == "tame" and case.shape[0] > 1
-    ]
+    # One image, weights as training leaves them, and values of thousands are for a pass and not for ten steps.
+    tame = [case for case in CASES if case.weights == "tame" and case.input != "far"]
+    light = [case for case in tame if case.module in modules and not case.heavy and case.shape[0] > 1]
     assert all(len(case.recipes) == 1 for case in light)
     assert {recipe for case in light for recipe in case.recipes} == set(RECIPES)
     assert {case.kwargs.get("placement", "standard") for case in light} == set(PLACEMENTS)
