@@ -236,7 +236,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("rates beyond the first doubled", "aspp.py", "ASPP/four-rates", _all("dilation=rate,", "dilation=rate if i == 1 else 2 * rate,")),
     Mutant("circular padding", "layers.py", "SpatialAttention/default", _each(
         ("dilation=dilation, bias=bias)", 'dilation=dilation, bias=bias, padding_mode="circular")'),
-        ("bias_attr=bias_attr", 'bias_attr=bias_attr, padding_mode="circular"'),
+        ("F.conv2d(x, self.weight, None, self._stride, self._padding,", "F.conv2d(F.pad(x, [self.weight.shape[-1] // 2] * 4, 'circular'), self.weight, None, self._stride, 0,"),
         ("padding=padding,", 'padding="CIRCULAR",'))),
     Mutant("stride 2", "layers.py", "SpatialAttention/default", _each(
         ("kernel_size, stride, padding", "kernel_size, 2, padding"),
@@ -449,7 +449,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("average for maximum of windows", "layers.py", "SEResNet/plain", _pool("F.avg_pool2d(x, 3, 2, padding=1)", "F.avg_pool2d(x, 3, 2, padding=1)", "nnx.avg_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))")),
     Mutant("windows of 2x2", "layers.py", "SEResNet/plain", _pool("F.max_pool2d(x, 2, 2)", "F.max_pool2d(x, 2, 2)", "nnx.max_pool(x, (2, 2), (2, 2))")),
     Mutant("reflected padding", "layers.py", "SpatialAttention/default", _each(
-        ("dilation=dilation, bias=bias)", 'dilation=dilation, bias=bias, padding_mode="reflect")'), ("bias_attr=bias_attr", 'bias_attr=bias_attr, padding_mode="reflect"'), ("padding=padding,", 'padding="REFLECT",'))),
+        ("dilation=dilation, bias=bias)", 'dilation=dilation, bias=bias, padding_mode="reflect")'), ("F.conv2d(x, self.weight, None, self._stride, self._padding,", "F.conv2d(F.pad(x, [self.weight.shape[-1] // 2] * 4, 'reflect'), self.weight, None, self._stride, 0,"), ("padding=padding,", 'padding="REFLECT",'))),
     Mutant("no padding", "layers.py", "SpatialAttention/default", _all(_PADDING, "padding = 0")),
     Mutant("fixed padding", "layers.py", "SpatialAttention/3x3", _all(_PADDING, "padding = 3")),
     # ASPP, once more.

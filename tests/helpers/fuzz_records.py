@@ -173,11 +173,13 @@ def remember(expect: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any
     """The same, computed once for the same inputs, which are the same in nearly every edited record."""
     known: dict[str, list[Any]] = {}
 
-    def remembered(cases: Any, drawn: Any, training_data: Any, dtypes: Any, checks: Any, units: Any) -> Any:
+    def remembered(
+        cases: Any, drawn: Any, training_data: Any, dtypes: Any, checks: Any, units: Any, **rest: Any
+    ) -> Any:
         digests = sorted((name, records.digest(array)) for name, array in records.list_inputs(drawn).items())
-        key = repr(([case.name for case in cases], digests, sorted(training_data), dtypes, checks, units))
+        key = repr(([case.name for case in cases], digests, sorted(training_data), dtypes, checks, units, rest))
         if key not in known:
-            known[key] = list(expect(cases, drawn, training_data, dtypes, checks, units))
+            known[key] = list(expect(cases, drawn, training_data, dtypes, checks, units, **rest))
         return iter(known[key])
 
     return remembered
