@@ -88,7 +88,7 @@ class Conv2d(nn.Conv2D):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.conv2d(x, self.weight, None, self._stride, self._padding, self._dilation)
+        y = F.conv2d(x, self.weight, None, self._stride, self._padding, self._dilation, self._groups)
         if self.bias is None:
             return y
         bias = self.bias.reshape([-1, 1, 1])

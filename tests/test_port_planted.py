@@ -5,8 +5,12 @@ import os
 import pytest
 from planted import PLANTED, judge, plant
 
-# All of them: PARITY_ALL=1; else some of PyTorch alone, which take a second each.
+# All of them: PARITY_ALL=1; else some of PyTorch, which take a second each, and one of each other framework.
 QUICK = [each for each in PLANTED if each[0].endswith("_torch")][::23]
+QUICK += [
+    next(each for each in PLANTED if each[0] == f"convnext_{name}" and "gelu" in each[4][1])
+    for name in ("paddle", "flax")
+]
 
 
 @pytest.mark.parametrize(

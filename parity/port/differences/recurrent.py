@@ -43,14 +43,7 @@ def lstm(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
     )
     layers, both_ways = rest[0], rest[3]
     if both_ways:
-        for text, way, turn in (("first the backward one", -1, True), ("the backward one not turned back", 1, False)):
-            yield Change(
-                "the directions",
-                "forward and backward",
-                text,
-                ("bidirectional", "lstm", "rnn"),
-                lambda o=way, t=turn: _both_ways(func, x, state, weights, biased, layers, batch_first, o, t),
-            )
+        yield from _directions(func, x, state, weights, biased, layers, batch_first, ("bidirectional", "lstm", "rnn"))
     if biased:
         more = [w + (torch.arange(len(w)) // (len(w) // 4) == 1) if i % 4 == 2 else w for i, w in enumerate(weights)]
         yield Change(
@@ -66,6 +59,19 @@ def lstm(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
                     x, state, [torch.zeros_like(w) if i % 4 == k else w for i, w in enumerate(weights)], biased, *rest
                 ),
             )
+
+
+def _directions(
+    func: Any, x: Tensor, state: Any, weights: Any, biased: bool, layers: int, batch_first: bool, words: tuple[str, ...]
+) -> Changes:
+    for text, order, turn in (("first the backward one", -1, True), ("the backward one not turned back", 1, False)):
+        yield Change(
+            "the directions",
+            "forward and backward",
+            text,
+            words,
+            lambda o=order, t=turn: _both_ways(func, x, state, weights, biased, layers, batch_first, o, t),
+        )
 
 
 def _both_ways(
@@ -105,11 +111,4 @@ def gru(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
     other = [torch.cat([sign * part for sign, part in zip(signs, w.chunk(3, 0), strict=True)]) for w in weights]
     yield Change("the update gate", "of the old state", "of the new", words, lambda: func(x, state, other, *rest))
     if both_ways:
-        for text, way, turn in (("first the backward one", -1, True), ("the backward one not turned back", 1, False)):
-            yield Change(
-                "the directions",
-                "forward and backward",
-                text,
-                words,
-                lambda o=way, t=turn: _both_ways(func, x, state, weights, biased, layers, batch_first, o, t),
-            )
+        yield from _directions(func, x, state, weights, biased, layers, batch_first, words)
