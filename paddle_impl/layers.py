@@ -92,7 +92,7 @@ class Conv2d(nn.Conv2D):
         if self.bias is None:
             return y
         bias = self.bias.reshape([-1, 1, 1])
-        return y.add_(bias) if paddle.in_dynamic_mode() and y.dtype == bias.dtype else y + bias
+        return y.add_(bias) if paddle.in_dynamic_mode() else y + bias
 
 
 def conv2d(

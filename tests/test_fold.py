@@ -157,7 +157,7 @@ def test_paddles_fast_bias_is_the_frameworks(form, tmp_path):
             assert np.allclose(gradient.numpy(), other.numpy(), rtol=1e-5, atol=1e-5)
 
 
-def test_paddles_bias_of_another_precision_is_not_written_into_the_map():
+def test_paddles_bias_of_another_precision_keeps_it():
     conv = paddle_impl.layers.conv2d(1, 2, 1)
     conv.bias = paddle.create_parameter([2], "float64")
     conv.bias.set_value(paddle.full([2], 1 / 3, "float64"))

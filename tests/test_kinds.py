@@ -11,6 +11,7 @@ from layer_models import LAYERS, build, forward, load
 
 from parity import convert, get_weights, set_weights
 from parity.frameworks.kinds import KINDS
+from parity.frameworks.telling import tell
 
 LIMIT = 1e-12
 
@@ -108,3 +109,10 @@ def test_every_kind_of_the_table_is_among_the_layers():
     for spec in LAYERS.values():
         seen |= kinds_of(spec)
     assert KINDS.keys() - seen == set()
+
+
+@pytest.mark.parametrize("beside", ["n_bias", "n-bias", "na.bias", "n0"])
+def test_an_array_whose_name_begins_alike_is_not_of_the_layer(beside):
+    norm = {f"n.{name}": (5,) for name in ("weight", "bias", "running_mean", "running_var")}
+    assert tell({"n.weight": (5, 4), beside: (5, 4)}, "torch")["n"].kind == "linear"
+    assert tell({**norm, beside: (4,)}, "torch")["n"].kind == "norm"
