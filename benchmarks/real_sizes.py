@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from parity.catalogue.cases import REAL_SIZES, Case, select
 from parity.catalogue.inputs import default_image, read_image
 from parity.catalogue.tasks import DTYPES
+from parity.errors import ParityError
 from parity.frameworks import FRAMEWORKS
 from parity.runs.run import draw, plan_all
 from parity.verdict import expect
@@ -81,10 +82,15 @@ def main(names: list[str]) -> None:
         for row in rows(select([names[1]])[0], DTYPES[1:]):
             print(f"| {' | '.join(row)} |")
         return
+    select(names)  # for its error, before any work is done
     print(f"| {' | '.join(TITLE)} |\n|{'---|' * len(TITLE)}", flush=True)
     for name in names or [case.name for case in REAL_SIZES]:
         subprocess.run([sys.executable, __file__, "--one", name], check=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except ParityError as error:
+        print(f"real_sizes: {error}", file=sys.stderr)
+        sys.exit(2)

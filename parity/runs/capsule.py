@@ -140,10 +140,16 @@ def read(path: Path) -> Capsule:
 
 
 def _expectations(manifest: Any, planned: Record, arrays: Arrays) -> Expectations:
+    # What it holds differs from version to version, so that is the first question.
+    if isinstance(manifest, dict) and manifest.get("version") != VERSION:
+        raise ParityError(
+            f"must be a capsule of version {VERSION}, got {str(manifest.get('version'))[:20]}: "
+            "make it anew with `parity capsule`, or take the version of this program that made it"
+        )
     schema.check(manifest, _MANIFEST, "its second manifest")
     if manifest.pop("digest") != records.sign(manifest):
         raise ParityError("its second manifest was edited or damaged: it does not have the digest that it states")
-    if manifest["version"] != VERSION or manifest["limits"] != LIMITS:
+    if manifest["limits"] != LIMITS:
         raise ParityError(f"its limits are not those of this version: {manifest['limits']}")
     groups = protocol.by_first(arrays)
     found: Expectations = {}
