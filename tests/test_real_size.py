@@ -8,11 +8,11 @@ import pytest
 from parity.catalogue.cases import CASES, EVERY, REAL_SIZES, select
 from parity.catalogue.inputs import default_image, read_image
 from parity.errors import ParityError
-from parity.reference.arithmetic import Exact
+from parity.reference.arithmetic import Exact, Remembering
 from parity.reference.evaluate import build, evaluate
 from parity.runs.run import draw, run
 from parity.verdict import expect
-from parity.verdict.judge import Noise
+from parity.verdict.judge import Noise, judge
 
 IMAGE = read_image(default_image())
 SMALL = replace(REAL_SIZES[1], args=(16,), kwargs={"reduction": 4}, shape=(2, 16, 9, 7))
@@ -63,6 +63,32 @@ def test_the_draws_end_where_every_unit_is_sure(monkeypatch):
         taken.clear()
         expect.measure_noise({"": {"a": np.ones(1)}}, "float32", lambda _: {}, len(given), sure=expect.SURE)
         assert len(taken) == wanted if wanted else expect.FEWEST < len(taken) < len(given)
+
+
+def test_a_relu_that_rounding_decides_is_in_the_noise_of_its_layer_alone():
+    case = replace(REAL_SIZES[2], args=(4, 6), kwargs={"rates": (2, 3)}, shape=(2, 4, 9, 8), modes=("eval",))
+    drawn, model, key = draw(case, IMAGE, 0), build(case), "branches.1.norm.bias"
+    evaluate(model, drawn, inputs := Remembering(), ("forward",), train=False)
+    # One input of a ReLU of the second branch is put onto its kink, and then just below and above it.
+    bias = drawn.weights[key].astype(np.float64)
+    bias[3] -= inputs.kinks[1][0, 3, 4, 4]
+
+    def run(ops, offset=-3e-7):
+        moved = bias + offset * (np.arange(6) == 3)
+        there = replace(drawn, weights={**drawn.weights, key: moved})
+        return evaluate(model, there, ops, ("gradients",), train=False)
+
+    shut, opened = run(exact := Remembering()), run(Exact(), 3e-7)["gradients"]
+    opened = {name: array.astype(np.float32) for name, array in opened.items()}
+    plain, noise = (
+        expect.measure_noise(shut, "float32", run, 3, kinks=kinks)["gradients"] for kinks in ((), exact.kinks)
+    )
+    for verdict, sizes in ((False, plain), (True, noise)):
+        assert judge(opened, shut["gradients"], "float32", sizes).passed is verdict
+    for branch, most in ((0, 2), (1, np.inf)):
+        name = f"branches.{branch}.conv.weight"
+        assert (noise[name].peak > 100 * plain[name].peak) == (branch == 1)
+        assert noise[name].peak < most * plain[name].peak
 
 
 def test_a_pass_leaves_no_tape_behind():

@@ -25,7 +25,7 @@ Kernels for channels-last maps take the values of a channel one after another, s
 and a sum of n products is off by a * sqrt(sum of their squares) * sqrt(n / 6).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 
@@ -42,6 +42,9 @@ LEAST = {"float16": 2.0**-25}
 
 # What frameworks add half precisions up in.
 ACCUMULATORS = {"float16": "float32", "bfloat16": "float32"}
+
+# How many times its error a ReLU's input may be from 0 for rounding to open or shut it.
+UNDECIDED = 5.0
 
 # XLA adds 442 values of a few channels in order, 4500 in blocks; Paddle's batch norm and PyTorch add in lanes.
 BLOCK = 512
@@ -125,7 +128,12 @@ class Exact(Tape):
 
     def relu(self, x: np.ndarray) -> np.ndarray:
         """max(x, 0), NaN where x is; its derivative at 0 is 0."""
-        return self.record(np.maximum(x, 0.0), (x, lambda g: g * (x > 0)))
+        side = self.beside_kink(x)
+        return self.record(np.maximum(side, 0.0), (x, lambda g: g * (side > 0)))
+
+    def beside_kink(self, x: np.ndarray) -> np.ndarray:
+        """What a ReLU takes for x, on one side of its kink or the other."""
+        return x
 
     def clip(self, x: np.ndarray, low: float, high: float) -> np.ndarray:
         """x cut to [low, high]; its derivative on that closed interval is 1."""
@@ -258,12 +266,28 @@ class Exact(Tape):
         return self.record(y, (x, to_input), (weight, to_weight))
 
 
+class Remembering(Exact):
+    """Float64 as it is, which remembers what each ReLU was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kinks: list[np.ndarray] = []
+
+    def beside_kink(self, x: np.ndarray) -> np.ndarray:
+        """See `Exact.beside_kink`."""
+        self.kinks.append(x)
+        return x
+
+
 class Noisy(Exact):
     """Float64 with rounding errors of unit roundoff u drawn at random after every operation.
 
     With `in_order` sums are as those over channels-last maps. `accumulator` is the unit roundoff that wide sums are
     made with, u if none is given. The smallest results err by `least`, half the distance of the format's numbers there.
     `functions` has the largest relative errors of those that are approximate.
+
+    Attributes:
+        kinks: What each ReLU is given without errors, in order: those that rounding may open or shut are then turned.
     """
 
     def __init__(
@@ -285,10 +309,16 @@ class Noisy(Exact):
         self.in_order = in_order
         self.deviations: list[np.ndarray] = []
         self.place = 0
+        self.kinks: Iterator[np.ndarray] = iter(())
 
     def next_draw(self) -> None:
         """Begin another pass of the same operations: its errors are new, their deviations those of the first pass."""
         self.place = 0
+
+    def beside_kink(self, x: np.ndarray) -> np.ndarray:
+        """See `Exact.beside_kink`."""
+        exact = next(self.kinks, None)
+        return x if exact is None else turned(x, exact)
 
     def rounded(self, y: np.ndarray, function: str = "") -> np.ndarray:
         """A result with the error of one operation: none where the format holds the result as it is.
@@ -368,6 +398,12 @@ def independent(rows: np.ndarray, width: np.ndarray) -> np.ndarray:
     k = np.diff(starts, append=steps.size)
     counts = np.where(np.isfinite(steps.ravel()[starts]), k * (1 + (k - 1) * SAME_EXPONENT), 0.0)
     return np.bincount(starts // rows.shape[1], counts, len(rows))
+
+
+def turned(x: np.ndarray, exact: np.ndarray) -> np.ndarray:
+    """x, but on the other side of 0 where it is `exact` within so many of its channel's errors."""
+    errors = np.sqrt(np.mean((x - exact) ** 2, (0, *range(2, x.ndim)), keepdims=True))
+    return np.where(np.abs(exact) <= UNDECIDED * errors, -exact, x)
 
 
 def is_first_maximum(x: np.ndarray, axes: Axes) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from ..arrays import Arrays
 from ..catalogue.cases import Case
 from ..catalogue.inputs import Drawn
-from ..reference.arithmetic import ACCUMULATORS, BLOCK, LEAST, UNIT_ROUNDOFF, Exact, Noisy
+from ..reference.arithmetic import ACCUMULATORS, BLOCK, LEAST, UNIT_ROUNDOFF, Exact, Noisy, Remembering
 from ..reference.evaluate import build, evaluate
 from ..reference.functions import largest_errors
 from .gradient_check import check_gradients
@@ -64,13 +64,17 @@ def expect(
     def run(ops: Exact) -> dict[str, Arrays]:
         return evaluate(model, drawn, ops, checks, train=train)
 
-    expected = run(Exact())
+    exact = Remembering() if case.is_real_size else Exact()
+    expected = run(exact)
     # The formulas are those of the small cases; among 40 million ReLUs hardly a step is without a kink.
     if "gradients" in checks and not case.is_real_size:
         check_gradients(case, model, drawn, expected["gradients"], train=train)
     sure = SURE if case.is_real_size else None
     draws = case.draws or DRAWS[dtype]
-    noise = measure_noise(expected, dtype, run, draws, roundoff, in_order=in_order, functions=functions, sure=sure)
+    kinks = exact.kinks if isinstance(exact, Remembering) else ()
+    noise = measure_noise(
+        expected, dtype, run, draws, roundoff, in_order=in_order, functions=functions, sure=sure, kinks=kinks
+    )
     return {
         check: Expected(expected[check], noise[check], find_noise_dominated(expected[check], noise[check], dtype))
         for check in checks
@@ -111,8 +115,13 @@ def measure_noise(
     in_order: bool = False,
     functions: str = "",
     sure: float | None = None,
+    kinks: Sequence[np.ndarray] = (),
 ) -> dict[str, dict[str, Noise]]:
-    """The noise in `dtype` of each array of `expected`, from `count` calls of `run`; from fewer once it is `sure`."""
+    """The noise in `dtype` of each array of `expected`, from `count` calls of `run`; from fewer once it is `sure`.
+
+    Among millions of ReLUs rounding always decides a few, and others in each draw: one more draw turns them all.
+    `kinks` is what they are given without errors.
+    """
     accumulator = UNIT_ROUNDOFF[ACCUMULATORS[dtype]] if dtype in ACCUMULATORS else None
     ops = Noisy(
         roundoff or UNIT_ROUNDOFF[dtype],
@@ -126,6 +135,10 @@ def measure_noise(
     while len(draws) < count and not (sure and len(draws) >= FEWEST and uncertainty(draws) <= sure):
         ops.next_draw()
         # No draw is held longer than its noise is measured: of a network's training that would be much.
+        draws.append(noise_of(expected, run(ops)))
+    if kinks:
+        ops.next_draw()
+        ops.kinks = iter(kinks)
         draws.append(noise_of(expected, run(ops)))
     return {
         group: {key: Noise.over([draw[group][key] for draw in draws]) for key in arrays}
