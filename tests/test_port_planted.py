@@ -8,7 +8,7 @@ from planted import PLANTED, judge, plant
 # All of them: PARITY_ALL=1; else some of PyTorch, which take a second each, and one of each other framework.
 QUICK = [each for each in PLANTED if each[0].endswith("_torch")][::23]
 QUICK += [
-    next(each for each in PLANTED if each[0] == f"convnext_{name}" and "gelu" in each[4][1])
+    next(each for each in PLANTED if each[0] == f"convnext_{name}" and "gelu" in str(each[4]))
     for name in ("paddle", "flax")
 ]
 
