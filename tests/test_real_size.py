@@ -91,6 +91,15 @@ def test_a_relu_that_rounding_decides_is_in_the_noise_of_its_layer_alone():
         assert noise[name].peak < most * plain[name].peak
 
 
+@pytest.mark.parametrize(("case", "dtype", "more"), [(SMALL, "float32", 1), (SMALL, "float16", 0)])
+def test_the_draw_that_turns_relus_is_made_where_few_are_turned(case, dtype, more, monkeypatch):
+    taken, measure = [], expect.noise_of
+    monkeypatch.setattr(expect, "noise_of", lambda *given: taken.append(1) or measure(*given))
+    monkeypatch.setattr(expect, "uncertainty", lambda _: 0.0)
+    expect.expect(case, draw(case, IMAGE, 0), dtype, ("gradients",), train=False)
+    assert len(taken) == expect.FEWEST + more
+
+
 def test_a_pass_leaves_no_tape_behind():
     ops = Exact()
     evaluate(build(SMALL), draw(SMALL, IMAGE, 0), ops, ("forward", "gradients"), train=False)

@@ -64,7 +64,8 @@ def expect(
     def run(ops: Exact) -> dict[str, Arrays]:
         return evaluate(model, drawn, ops, checks, train=train)
 
-    exact = Remembering() if case.is_real_size else Exact()
+    # In half precision rounding decides so many ReLUs that every draw shows them.
+    exact = Remembering() if case.is_real_size and dtype not in ACCUMULATORS else Exact()
     expected = run(exact)
     # The formulas are those of the small cases; among 40 million ReLUs hardly a step is without a kink.
     if "gradients" in checks and not case.is_real_size:
