@@ -82,6 +82,7 @@ def main() -> None:
         for _ in range(options.rounds):
             for name, command in commands.items():  # in turns, so that what else the machine does slows all
                 target.unlink()
+                os.sync()  # what the command before wrote and freed is not this one's to wait for
                 taken, memory = run(*command)
                 seconds[name].append(taken)
                 peaks[name] = max(peaks[name], memory)
