@@ -9,6 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = {"torch_impl": ("torch",), "paddle_impl": ("paddle",), "flax_impl": ("flax", "jax")}
+# The rooms that weights pass through; the table of frameworks reads the catalogue's tasks, dialects the reference's layers.
+MOVING = "cli weights frameworks catalogue reference"
 FRAMEWORKS = {"torch", "paddle", "flax", "jax"}
 
 
@@ -51,6 +53,24 @@ print(sorted(name for name in {others} if sys.modules.get(name) is not None))
 def test_parity_imports_no_framework(module):
     done = run(f"import sys, {module}; print(sorted({FRAMEWORKS!r} & set(sys.modules)))", ROOT)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rooms"),
+    [("--version", "cli"), *((f"{name} --help", MOVING) for name in ("convert", "inspect", "diff", "export"))],
+)
+def test_a_command_starts_without_the_rooms_of_the_others(arguments, rooms):
+    code = f"""
+import contextlib, sys
+from parity.cli.app import app
+with contextlib.redirect_stdout(None):
+    app({arguments.split()}, standalone_mode=False)
+print(*{{name.split(".")[1] for name in sys.modules if name.startswith("parity.") and name.count(".") > 1}})
+print("numpy" in sys.modules)
+"""
+    loaded, numpy = run(code, ROOT).stdout.splitlines()
+    assert {"cli"} <= set(loaded.split()) <= set(rooms.split())
+    assert numpy == str(rooms == MOVING)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
