@@ -49,6 +49,7 @@ HOLDERS = (nnx.Module, nnx.State, dict, list, tuple)
 # Variables that are no weights.
 PASSING = (nnx.RngState, nnx.Cache, nnx.Intermediate)
 _compiled: list[str] = []
+_built: dict[tuple[str, str, str], tuple[Any, Any]] = {}
 # What computes convolutions and matrix products.
 LIBRARIES: Mapping[str, tuple[str, str]] = {}
 
@@ -59,10 +60,16 @@ def versions() -> dict[str, str]:
 
 
 def build(module: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> nnx.Module:
-    """A new module of flax_impl, whose arrays hold nothing until `set_weights`: initialisers take long to compile."""
-    model = nnx.eval_shape(lambda: getattr(flax_impl, module)(*args, **kwargs, rngs=nnx.Rngs(0)))
-    reset_counters(model)
-    return model
+    """A new module of flax_impl, whose arrays hold nothing until `set_weights`: initialisers take long to compile.
+
+    To trace them takes long too, so it is done once for all that are built alike.
+    """
+    key = module, repr(args), repr(kwargs)
+    if key not in _built:
+        model = nnx.eval_shape(lambda: getattr(flax_impl, module)(*args, **kwargs, rngs=nnx.Rngs(0)))
+        reset_counters(model)
+        _built[key] = nnx.split(model)
+    return nnx.merge(*_built[key], copy=True)
 
 
 @dataclass
@@ -180,7 +187,7 @@ def to_numpy(variable: "nnx.Variable | Entry | jax.Array") -> np.ndarray:
 
 def assign(variable: "nnx.Variable | Entry", array: np.ndarray) -> None:
     """Put `array`, whose memory the Variable may keep, in place of the Variable's values and dtype."""
-    value = jnp.asarray(array)
+    value = jax.device_put(array)
     # Without x64, JAX cuts what is wider: integers that fit lose nothing.
     if value.dtype != array.dtype and (array.dtype.kind not in "iu" or not np.array_equal(np.asarray(value), array)):
         raise ParityError(
@@ -229,7 +236,7 @@ def forward(model: nnx.Module, x: np.ndarray, *, train: bool, execution: str = "
     model.train() if train else model.eval()
     model = flax_impl.fold(model) if execution == "folded" else model
     call = nnx.jit(lambda model, x: model(x)) if execution == "nnx.jit" else type(model).__call__
-    y = call(model, jnp.asarray(relayout(x, "nchw", "nhwc")))
+    y = call(model, jax.device_put(relayout(x, "nchw", "nhwc")))
     return relayout(to_numpy(y), "nhwc", "nchw") if y.ndim == 4 else to_numpy(y)
 
 
@@ -245,7 +252,7 @@ def gradients(
         _, pull = jax.vjp(lambda p, x: nnx.merge(graph, p, rest, copy=True)(x), parameters, x)
         return pull(cotangent)
 
-    x, cotangent = (jnp.asarray(relayout(a, "nchw", "nhwc") if a.ndim == 4 else a) for a in (x, cotangent))
+    x, cotangent = (jax.device_put(relayout(a, "nchw", "nhwc") if a.ndim == 4 else a) for a in (x, cotangent))
     found, found_input = (jax.jit(pull) if execution == "nnx.jit" else pull)(parameters, rest, x, cotangent)
     flat = {".".join(map(str, path)): variable[...] for path, variable in nnx.to_flat_state(found)}
     return {"input": relayout(to_numpy(found_input), "nhwc", "nchw")} | {key: to_numpy(flat[key]) for key in keys}
@@ -277,8 +284,8 @@ def trainer(model: nnx.Module, method: str, loss: str, options: Mapping[str, flo
 
     def step(x: np.ndarray, target: np.ndarray) -> np.ndarray:
         target = relayout(target, "nchw", "nhwc") if target.ndim == 4 else target
-        x = jnp.asarray(relayout(x, "nchw", "nhwc"))
-        value, state = update(nnx.state((model, optimizer)), x, jnp.asarray(target))
+        x = jax.device_put(relayout(x, "nchw", "nhwc"))
+        value, state = update(nnx.state((model, optimizer)), x, jax.device_put(target))
         nnx.update((model, optimizer), state)
         return to_numpy(value)
 
@@ -334,7 +341,7 @@ def _pull(
         y, back = jax.vjp(forward, a, b)
         return y, *back(cotangent)
 
-    return [to_numpy(array) for array in pull(jnp.asarray(a), jnp.asarray(b), jnp.asarray(cotangent))]
+    return [to_numpy(array) for array in pull(jax.device_put(a), jax.device_put(b), jax.device_put(cotangent))]
 
 
 def _devices() -> dict[str, jax.Device]:
