@@ -1,4 +1,4 @@
-"""How fast `parity convert` moves a large `.safetensors` file, and in how much memory, against `cp` in the same run.
+"""The time and memory in which `parity convert` moves a large `.safetensors` file, against `cp` in the same run.
 
 Usage: python benchmarks/files.py [--gibibytes 2] [--folder DIRECTORY] [--rounds 5]
 

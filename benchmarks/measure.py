@@ -82,7 +82,7 @@ def mirror(framework: str, folder: str = "") -> ModuleType:
 
 
 def candidates(backend: ModuleType, row: Row, mode: str, before: str) -> dict[str, Call]:
-    """What builds each candidate: ours, ours folded, ours as it was before, and the peers."""
+    """The candidates by name: ours, ours folded, ours as it was before, and the peers."""
     ours = mirror(backend.NAME)
     found = {"ours": lambda: backend.ours(ours, row)}
     if before:

@@ -1,4 +1,4 @@
-"""How fast the modules are beside those that people would take instead, in each framework.
+"""The modules' speed beside those that people would take instead, in each framework.
 
 Every module and two networks, in eval and train mode, eager and compiled, against timm, torchvision and
 segmentation_models.pytorch, the modules as a Paddle or Flax user writes them, and paddle.vision's ResNet. Candidates
@@ -103,7 +103,7 @@ def environment_of_peers(folder: str) -> str:
 
 
 def child(python: str, script: str, *arguments: str) -> Iterator[Any]:
-    """What a script of this folder prints, each line of JSON as it comes; its failure ends the program in its words."""
+    """Yield what a script of this folder prints, line of JSON by line; its failure ends the program in its words."""
     env = {**os.environ, "PYTHONPATH": str(HERE.parent), "PYTHONWARNINGS": "ignore", "GLOG_minloglevel": "2"}
     env |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     with TemporaryFile("w+") as log:
@@ -136,7 +136,7 @@ def memory_of(python: str, job: dict[str, Any]) -> float:
 
 
 def start(key: str) -> tuple[str, str]:
-    """What one process measures: a framework and an execution."""
+    """The rows that one process measures: a framework and an execution."""
     framework, _, execution, _ = key.split("/")
     return framework, execution
 

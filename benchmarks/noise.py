@@ -1,4 +1,4 @@
-"""How many noise units honest float32 measures on models that nobody wrote for this project, and what mistakes do.
+"""The noise units of honest float32, and of mistakes, on models that nobody wrote for this project.
 
     pip install timm torchvision
     python benchmarks/noise.py --seeds 20 --json noise.json

@@ -1,4 +1,4 @@
-"""How many noise units honest float32 measures on the ports of examples/ports, in Paddle and Flax, and mistakes.
+"""The noise units of honest float32, and of mistakes, on the ports of examples/ports, in Paddle and Flax.
 
     python benchmarks/noise_ports.py --seeds 20 --framework paddle
 

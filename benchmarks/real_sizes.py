@@ -54,7 +54,7 @@ def rows(case: Case, dtypes: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 
 class Watch:
-    """How many draws the noise took and how sure the unit is, from when `expect` asks for it."""
+    """The number of draws that the noise took and how sure the unit is, from when `expect` asks for it."""
 
     draws, within = 0, 0.0
 
@@ -62,7 +62,7 @@ class Watch:
         expect.uncertainty = self.measure
 
     def measure(self, draws: Sequence[Mapping[str, Mapping[str, Noise]]]) -> float:
-        """What `expect.uncertainty` says, remembered."""
+        """Call `expect.uncertainty`, and remember its answer."""
         self.draws, self.within = len(draws), UNCERTAINTY(draws)
         return self.within
 

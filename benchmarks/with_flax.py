@@ -136,7 +136,7 @@ def as_input(array: np.ndarray) -> Array:
 
 
 def call(model: nnx.Module, array: np.ndarray, execution: str, mode: str) -> Any:
-    """What runs the model once: without gradients in eval mode, with those of weights and maps in train mode."""
+    """A call that runs the model once: without gradients in eval mode, with those of weights and maps in train mode."""
     x = as_input(array)
     (model.train if mode == "train" else model.eval)()
     compile = nnx.jit if execution == "compiled" else lambda function: function

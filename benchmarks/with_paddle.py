@@ -110,7 +110,7 @@ def as_input(array: np.ndarray) -> Tensor:
 
 
 def call(model: nn.Layer, array: np.ndarray, execution: str, mode: str) -> Any:
-    """What runs the model once: without gradients in eval mode, with those of weights and maps in train mode."""
+    """A call that runs the model once: without gradients in eval mode, with those of weights and maps in train mode."""
     x = as_input(array)
     (model.train if mode == "train" else model.eval)()
     run = paddle.jit.to_static(model, full_graph=True) if execution == "compiled" else model

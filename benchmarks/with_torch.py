@@ -73,7 +73,7 @@ def ours(package: Any, row: Any) -> nn.Module:
 
 
 def call(model: nn.Module, array: np.ndarray, execution: str, mode: str) -> Any:
-    """What runs the model once: without gradients in eval mode, with those of weights and maps in train mode."""
+    """A call that runs the model once: without gradients in eval mode, with those of weights and maps in train mode."""
     layout = torch.channels_last if execution.endswith("NHWC") else torch.contiguous_format
     model = model.to(memory_format=layout).train(mode == "train")
     x = torch.from_numpy(array).to(memory_format=layout)

@@ -84,7 +84,7 @@ def of_jax(case: Case, *, train: bool) -> Gradients:
 
 
 def factors(case: Case, witness: Callable[..., Gradients], *, train: bool) -> dict[str, float]:
-    """How many times what the reference predicts the other witness measures, for each array."""
+    """The other witness's noise over the reference's, for each array."""
     expected = expect(case, draw(case, IMAGE, 0), "float32", ("gradients",), train=train)["gradients"]
     gradients = witness(case, train=train)
     truth = {key: np.asarray(array, np.float64) for key, array in gradients().items()}

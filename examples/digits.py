@@ -160,7 +160,7 @@ def run_in(
 
 @dataclass(frozen=True)
 class Row:
-    """What a framework makes of the test images with the trained weights."""
+    """The result of a framework on the test images with the trained weights."""
 
     framework: str
     accuracy: float

@@ -17,7 +17,7 @@ OUTPUT_STRIDES = (32, 16, 8)
 
 
 class Block(nnx.Module):
-    """What BasicBlock and Bottleneck share: the sum, and the attention's place.
+    """The base of BasicBlock and Bottleneck: the sum, and the attention's place.
 
     Block(x) = post(relu(standard(branch(pre(x))) + downsample(identity(x))))
 

@@ -70,7 +70,7 @@ def compare(batch: int, rounds: int) -> dict[str, float]:
 
 
 def seconds(model: nn.Module, x: Tensor) -> float:
-    """What one call takes."""
+    """The seconds that one call takes."""
     start = time.perf_counter()
     model(x)
     return time.perf_counter() - start

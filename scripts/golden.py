@@ -281,7 +281,7 @@ def read(system: System) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def differences(system: System, cls: Any) -> Iterator[str]:
-    """What differs between the file and the package, in words."""
+    """Describe each difference between the file and the package."""
     have, kwargs = read(system)
     model = build(system, cls, {**system.kwargs, **kwargs})
     arrays = {key.removeprefix("state/"): array for key, array in have.items() if key.startswith("state/")}

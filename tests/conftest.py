@@ -1,4 +1,4 @@
-"""What all tests share: the frameworks, in this process, with float64 in JAX."""
+"""The fixtures that all tests share: the frameworks, in this process, with float64 in JAX."""
 
 import os
 import shutil

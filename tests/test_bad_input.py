@@ -1,4 +1,4 @@
-"""What cannot be right is a ValueError that names the value and what was expected, the same in all frameworks."""
+"""Bad input is a ValueError that names the value and what was expected, the same in all frameworks."""
 
 import jax.numpy as jnp
 import numpy as np

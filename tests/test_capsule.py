@@ -37,7 +37,7 @@ def answer(python, *arguments, cwd):
 
 @pytest.fixture(scope="module")
 def answers(folder):
-    """What processes said that have one framework each, and no Typer."""
+    """The answers of processes that have one framework each, and no Typer."""
     said = {}
     for name in FRAMEWORKS:
         python = link_environment(folder / name, name)

@@ -1,4 +1,4 @@
-"""What JAX compiled in one run serves the next, and a cache that is damaged, foreign or not there costs time alone."""
+"""Code that JAX compiled in one run serves the next, and a cache that is damaged, foreign or missing costs time alone."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def keep(base, folder, **entries):
 
 
 def found(base, folder, facts=FACTS):
-    """What a run finds of it."""
+    """The files that a run finds."""
     cache = CodeCache.open(base, folder, facts)
     return {name: (folder / name).read_bytes() for name in cache.unpacked}
 

@@ -1,4 +1,4 @@
-"""Which device a framework computes on, what it is refused, and the switches that reach its process."""
+"""The device that a framework computes on, what it is refused, and the switches that reach its process."""
 
 import json
 import os

@@ -40,7 +40,7 @@ def blocks(page):
 
 @pytest.fixture
 def folder(tmp_path):
-    """What the pages speak of as there: checkpoints, a photograph, a configuration, the examples."""
+    """The files that the pages speak of: checkpoints, a photograph, a configuration, the examples."""
     (tmp_path / "bin").mkdir()
     # A link to the interpreter would leave its environment.
     scripts = {"python": f'#!/bin/sh\nexec {sys.executable} "$@"\n'}

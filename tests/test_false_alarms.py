@@ -1,4 +1,4 @@
-"""How often a right port fails: SciPy's numbers, the definition, and what a simulation finds."""
+"""The frequency with which a right port fails: SciPy's numbers, the definition, and a simulation."""
 
 import numpy as np
 import pytest

@@ -120,7 +120,7 @@ def test_a_run_takes_the_noise_of_the_device_that_was_found():
     found = []
 
     def compute(backends, arrays, jobs, **options):
-        """What this processor computes, said to be a GPU's where a GPU was asked for."""
+        """Compute on this processor, and say that it was a GPU where a GPU was asked for."""
         on_gpu = backends[0].device == "gpu"
         found.extend(pool.compute([Backend("torch")], arrays, jobs) if not found else ())
         for _ in options["meanwhile"]:

@@ -1,4 +1,4 @@
-"""What `parity port` writes: a page, JSON, JUnit XML, text, and its exit codes."""
+"""The reports of `parity port`: a page, JSON, JUnit XML, text, and its exit codes."""
 
 import io
 import json

@@ -38,7 +38,7 @@ def fold(model: nn.Module) -> nn.Module:
 
 
 def fold_module(module: nn.Module) -> nn.Module:
-    """What stands for the module: itself, changed, or a FoldedASPP."""
+    """The module that stands in for this one: itself, changed, or a FoldedASPP."""
     for name, child in children(module):
         place(module, name, fold_module(child))
     if isinstance(module, Sequential) and len(module) == 2 and isinstance(module[1], BatchNorm):

@@ -27,7 +27,7 @@ def from_windows(x: Tensor, window: int, shape: tuple[int, int, int, int]) -> Te
 
 
 def shifted_mask(h: int, w: int, window: int, shift: int) -> Tensor:
-    """What is added to the scores of shifted windows: -100 between places that were not neighbours, (windows, l, l)."""
+    """The mask of shifted windows, added to scores: -100 between places that were not neighbours, (windows, l, l)."""
     regions = torch.zeros(1, h, w, 1)
     for i, rows in enumerate((slice(0, -window), slice(-window, -shift), slice(-shift, None))):
         for j, columns in enumerate((slice(0, -window), slice(-window, -shift), slice(-shift, None))):

@@ -56,7 +56,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What the command line calls it: MODULE/LABEL."""
+        """The name on the command line: MODULE/LABEL."""
         return f"{self.module}/{self.label}"
 
     def fits(self, dtype: str) -> bool:

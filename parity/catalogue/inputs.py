@@ -87,7 +87,7 @@ def _far(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
 
 
 def draw_cotangent(case: Case, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """What the output, of that shape, is multiplied by: the loss of the gradients is sum(output * cotangent)."""
+    """Draw the output's cotangent, of its shape: the loss of the gradients is sum(output * cotangent)."""
     return _generator(case, "cotangent", seed).standard_normal(shape, np.float32)
 
 
@@ -135,7 +135,7 @@ def _generator(case: Case, what: str, seed: int) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a case computes on: canonical weights, the input (n, c, h, w) and the cotangent of the output."""
+    """A case's arrays: canonical weights, the input (n, c, h, w) and the cotangent of the output."""
 
     weights: Arrays
     x: np.ndarray

@@ -14,7 +14,7 @@ MODES = ("eval", "train")
 
 @dataclass(frozen=True)
 class Abilities:
-    """What a framework can compute; of its executions, eager is each one's own way, an operation at a time."""
+    """The abilities of a framework; of its executions, eager is each one's own way, an operation at a time."""
 
     executions: Collection[str]
     checks: Collection[str] = CHECKS
@@ -33,7 +33,7 @@ class Task:
 
     @property
     def key(self) -> str:
-        """What tells it from the other tasks of its case."""
+        """The name that tells it from the other tasks of its case."""
         return join(self.dtype, self.title)
 
     @property
@@ -92,7 +92,7 @@ class WorkItem:
 
     @property
     def name(self) -> str:
-        """What its results are found by."""
+        """The name by which its results are found."""
         return self.case.name if self.mutant is None else f"{self.mutant.name} in {self.case.name}"
 
 

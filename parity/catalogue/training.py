@@ -11,7 +11,7 @@ from .recipes import STEPS
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a case is trained on: weights to begin with, and for each step an input, and the targets of each loss.
+    """A case's training data: weights to begin with, and for each step an input, and the targets of each loss.
 
     `start_weights` has for each recipe the weights at which its steps begin where each is judged by itself.
     """

@@ -92,7 +92,7 @@ def run(
 
 
 def _checks_of_a_run(frameworks: Sequence[str]) -> int:
-    """How many checks `parity run` makes of these frameworks where no other option is given."""
+    """The number of checks that `parity run` makes of these frameworks where no other option is given."""
     planned = plan_all(catalogue.select([]), frameworks, CHECKS[:1], DTYPES[:2], ["eager"])
     return sum(len(item.tasks) for items in planned.values() for item in items)
 

@@ -49,7 +49,7 @@ def inspect(
 def describe(
     file: Path, framework: str | None = None, key: str | None = None, layers: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """What `parity inspect --json` prints."""
+    """The output of `parity inspect --json`."""
     opened = open_file(file, framework=framework, layers=layers, key=key)
     try:
         checkpoint, problem = opened.interpret(None), None

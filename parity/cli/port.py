@@ -114,7 +114,7 @@ def port(
 
 
 def _pythons(values: Sequence[str]) -> dict[str, str]:
-    """What `--python` says, an interpreter for each side named.
+    """Read `--python`, an interpreter for each side named.
 
     Raises:
         ParityError: for what is no side, or a file that cannot be run.
@@ -130,7 +130,7 @@ def _pythons(values: Sequence[str]) -> dict[str, str]:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
-    """What is done at the moment, on a terminal's standard error; nothing elsewhere."""
+    """Show what is done at the moment, on a terminal's standard error; nothing elsewhere."""
     screen = Console(stderr=True)
     if not screen.is_terminal:
         yield lambda _: None

@@ -111,13 +111,13 @@ def _batches(results: Sequence[Result]) -> list[str]:
 
 
 def describe_extent(report: Report) -> str:
-    """How much was checked, and where: `2 cases, 16 checks, torch, flax on cpu`."""
+    """The numbers of cases and checks, and the places: `2 cases, 16 checks, torch, flax on cpu`."""
     cases = len({result.case for result in report.results})
     return f"{cases} case{'s' * (cases != 1)}, {len(report.results)} checks, {describe_places(report.results)}"
 
 
 def describe_places(results: Sequence[Result]) -> str:
-    """Which framework ran where: `torch, flax on cpu`."""
+    """The frameworks and their devices: `torch, flax on cpu`."""
     devices: dict[str, dict[str, None]] = {}
     for result in results:
         devices.setdefault(result.device, {})[result.framework] = None
@@ -125,7 +125,7 @@ def describe_places(results: Sequence[Result]) -> str:
 
 
 def describe_special(results: Sequence[Result]) -> dict[str, list[str]]:
-    """What could not be judged and why, each reason with where it holds."""
+    """The reasons why something could not be judged, each with where it holds."""
     lines: dict[str, list[str]] = {}
     for result in results:
         if result.verdict is Status.UNDETERMINED:

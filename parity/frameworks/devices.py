@@ -22,7 +22,7 @@ def check(wanted: str) -> str:
 
 
 def parse(values: Sequence[str], default: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What `--device` says for each framework: a word for all, or `flax=gpu` for one, which counts more.
+    """Read `--device` for each framework: a word for all, or `flax=gpu` for one, which counts more.
 
     Raises:
         ParityError: for an unknown framework or device.
@@ -55,7 +55,7 @@ def resolve(wanted: str, seen: Sequence[str], framework: str) -> str:
 
 
 def try_precisions(multiply: Callable[..., Sequence[np.ndarray]]) -> dict[str, str]:
-    """Why the device cannot compute in a precision, by precision; empty where it can.
+    """Say why the device cannot compute in a precision, by precision; empty where it can.
 
     A product of two numbers shows it: 1 + 2^-p differs from 1 where p fits into the precision.
     """

@@ -89,7 +89,7 @@ class Entry:
 
     @property
     def identity(self) -> Any:
-        """What two names of one array have in common; arrays are values, and no two names share one."""
+        """The identity that two names of one array share; arrays are values, and no two names share one."""
         return id(self.holder), self.name
 
 

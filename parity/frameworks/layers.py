@@ -60,7 +60,7 @@ class Weights(dict[str, np.ndarray]):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a name stands in a kind: the leaf's row, which of its names it is, whether it is an alias, and its {k}."""
+    """The place of a name in a kind: the leaf's row, which of its names it is, whether it is an alias, and its {k}."""
 
     row: int
     index: int
@@ -139,7 +139,7 @@ class Slot:
 
 @dataclass
 class Resolution:
-    """What the arrays of a model or file are: those of layers, those of none, and those that the table cannot place."""
+    """The arrays of a model or file: those of layers, those of none, and those that the table cannot place."""
 
     slots: list[Slot] = field(default_factory=list)
     bare: list[str] = field(default_factory=list)
@@ -148,7 +148,7 @@ class Resolution:
 
 
 def resolve(shapes: Mapping[str, Sequence[int]], framework: str, layers: Mapping[str, Layer]) -> Resolution:
-    """Which layer each array belongs to, where the layers are known by their paths.
+    """Find the layer that each array belongs to, where the layers are known by their paths.
 
     The outermost layer that knows an array has it, so that a linear layer within an attention is the attention's.
 
@@ -219,7 +219,7 @@ def normed(kind: str, names: Iterable[str]) -> str:
 
 
 def find(kind: str, name: str, framework: str) -> Place | None:
-    """Where a name behind a layer's path stands in the rows of a kind."""
+    """Find the place of a name behind a layer's path in the rows of a kind."""
     exact, numbered = _places(kind, framework)
     if name in exact:
         return exact[name]
@@ -272,7 +272,7 @@ def _owner(name: str, layers: Mapping[str, Layer], framework: str) -> tuple[str,
 
 @cache
 def _places(kind: str, framework: str) -> tuple[dict[str, Place], list[tuple[re.Pattern[str], Place]]]:
-    """Where the kind's names stand, and where those with a number do."""
+    """The places of the kind's names, and of those with a number."""
     exact, numbered = {}, []
     for row, leaf in enumerate(KINDS[kind].leaves if kind else ()):
         form = leaf.form(framework)

@@ -143,12 +143,12 @@ def _plain(group: Group) -> Group:
 
 
 def _count(sizes: Mapping[str, int]) -> int:
-    """How many axes `...` is known to stand for."""
+    """The number of axes that `...` is known to stand for."""
     return sum(name.startswith(ELLIPSIS) for name in sizes)
 
 
 def _further(groups: Sequence[Group], rank: int, sizes: Mapping[str, int]) -> int:
-    """How many axes `...` stands for in an array of that rank."""
+    """The number of axes that `...` stands for in an array of that rank."""
     alone = any(_plain(group) in (ELLIPSIS, ONES) for group in groups)
     return rank - len(groups) + 1 if alone else _count(sizes) or 1
 

@@ -50,7 +50,7 @@ def cache(framework: str, folder: Path) -> dict[str, str]:
 
 
 def code_folder(folder: Path) -> Path:
-    """Where compiled code is in a run's temporary folder."""
+    """The place of compiled code in a run's temporary folder."""
     return folder / "compiled"
 
 

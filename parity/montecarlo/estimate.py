@@ -43,12 +43,12 @@ class Estimate:
 
     @property
     def bits(self) -> float:
-        """How many bits of the array are significant: log2 of its size over its noise."""
+        """The number of significant bits of the array: log2 of its size over its noise."""
         return significant_bits(self.size, self.noise.rms)
 
 
 def significant_bits(size: float, error: float) -> float:
-    """How many bits of values of that size are right where they err by that much; infinite where nothing errs."""
+    """The number of right bits in values of that size that err by that much; infinite where nothing errs."""
     return max(0.0, log2(size / error)) if size > 0 < error else (0.0 if error > 0 else inf)
 
 

@@ -64,7 +64,7 @@ class Noisy:
         self.traced: dict[Any, tuple[ClosedJaxpr, Any, int]] = {}
 
     def __call__(self, seed: Any, *args: Any) -> Any:
-        """What the function gives for `args`, with the errors that `seed` draws."""
+        """Evaluate the function for `args`, with the errors that `seed` draws."""
         leaves, tree = jax.tree.flatten(args)
         signature = (tree, *((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves))
         if signature not in self.traced:
@@ -139,7 +139,7 @@ class Errors:
 
     @property
     def library(self) -> rules.Library:
-        """What the model of sums needs."""
+        """The functions that the model of sums needs."""
         return rules.Library(self.xp.where, self.xp.maximum, self.xp.floor)
 
     def next_pool(self) -> Pool:
@@ -285,7 +285,7 @@ def _products(eqn: JaxprEqn, run: Run, errors: Errors, operands: list[Any]) -> A
 
 
 def _terms(eqn: JaxprEqn) -> int:
-    """How many products each value adds up."""
+    """The number of products that each value adds up."""
     if eqn.primitive.name == "dot_general":
         (contracted, _), _ = eqn.params["dimension_numbers"]
         return prod(eqn.invars[0].aval.shape[axis] for axis in contracted)

@@ -44,7 +44,7 @@ PAIRS = 2**20
 
 @dataclass(frozen=True)
 class Library:
-    """What the model of sums needs of an array library."""
+    """The functions of an array library that the model of sums needs."""
 
     where: Callable[[Any, Any, Any], Any]
     maximum: Callable[[Any, Any], Any]

@@ -378,7 +378,7 @@ def _squared(x: Tensor) -> tuple[Tensor, float]:
 
 
 def _terms(func: Any, args: tuple[Any, ...]) -> int:
-    """How many products each value adds up."""
+    """The number of products that each value adds up."""
     name = _base(func)
     if name == "convolution":
         x, weight, groups = args[0], args[1], args[8]

@@ -1,4 +1,4 @@
-"""What a page shows, whatever it was made from: findings, tables, and a tree of nodes in several views."""
+"""The content of a page, whatever it was made from: findings, tables, and a tree of nodes in several views."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ NAMES = ("equal", "rounding", "to 1e3", "to 1e6", "to 1e9", "more")
 
 @dataclass(frozen=True)
 class Amount:
-    """How far a node's array is off, in one view and way.
+    """The error of a node's array, in one view and way.
 
     Attributes:
         size: In noise units, or in roundings of the largest value where the noise is not known.

@@ -13,7 +13,7 @@ OF_NOISE, OF_LARGEST = "noise RMS", "of the largest value"
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many elements are off by how much.
+    """The number of elements by the size of their errors.
 
     Attributes:
         edges: Where bins begin and end, in `unit`; what is less than the first is in the first bin.

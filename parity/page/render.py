@@ -91,7 +91,7 @@ def _nested(nodes: Sequence[Node]) -> list[dict[str, Any]]:
 
 
 def _data(page: Page, pictures: Mapping[tuple[int, str], Any]) -> dict[str, Any]:
-    """What the page's script shows of a node that is chosen."""
+    """The data that the page's script shows of a node that is chosen."""
     return {
         "views": [{"pictures": view.pictures, "about": view.about} for view in page.views],
         "ways": page.ways,

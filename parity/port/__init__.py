@@ -16,7 +16,7 @@ class _Callable(ModuleType):
     """A module that can be called."""
 
     def __call__(self, *args: "Any", **kwargs: "Any") -> "Any":
-        """What `compare.port` gives."""
+        """Call `compare.port`."""
         from .compare import port
 
         return port(*args, **kwargs)

@@ -161,7 +161,7 @@ def _first(events: Sequence[layers.Event]) -> layers.Event:
 
 
 def _given_error(event: layers.Event, comparison: layers.Comparison, ours: Arrays, info: Mapping[str, Any]) -> float:
-    """How far off what the layer is given is, as the port runs: its inputs, or in the backward pass its cotangents."""
+    """The error of what the layer is given, as the port runs: its inputs, or in the backward pass its cotangents."""
     kind, expected = (
         ("gradient", comparison.cotangents) if event.direction == "backward" else ("value", comparison.expected)
     )
@@ -240,7 +240,7 @@ class _Suspect:
 
 
 def _causes(at: _Suspect) -> tuple[tuple[Cause, ...], int]:
-    """What reproduces everything that the layer makes of the original's tensors, tried on the side of PyTorch."""
+    """Find what reproduces everything that the layer makes of the original's tensors, on the side of PyTorch."""
     path, _, number = at.event.layer.rpartition("|")
     if path not in at.walk.pairs:
         return (), 0
@@ -313,7 +313,7 @@ def _named(causes: Sequence[tuple[int, Cause]]) -> tuple[Cause, ...]:
 
 
 def _backward_causes(at: _Suspect) -> tuple[tuple[Cause, ...], int]:
-    """What reproduces the gradients of a layer whose values are right, tried where the original is PyTorch's."""
+    """Find what reproduces the gradients of a layer whose values are right, where the original is PyTorch's."""
     path, _, number = at.event.layer.rpartition("|")
     if at.walk.original.facts["framework"] != "torch":
         return (), 0
@@ -349,7 +349,7 @@ def _backward_causes(at: _Suspect) -> tuple[tuple[Cause, ...], int]:
 
 
 def _made_by(call: str, comparison: layers.Comparison, info: Mapping[str, Any]) -> list[str]:
-    """What a layer's own code makes: its outputs, and what its children are given.
+    """The names of what a layer's own code makes: its outputs, and what its children are given.
 
     Of a child whose output has another shape the code goes on with what the original does not have: what comes then
     tells nothing.

@@ -12,7 +12,7 @@ _CLEARLY = 0.1
 
 @dataclass(frozen=True)
 class Alignment:
-    """How an array of one side becomes the other's: its axes in another order, then perhaps another shape."""
+    """The way from an array of one side to the other's: its axes in another order, then perhaps another shape."""
 
     order: tuple[int, ...]
     shape: tuple[int, ...]

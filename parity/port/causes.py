@@ -195,7 +195,7 @@ class Search(Feed):
                     self._try(attempt, plan, next(iter(places.values())))
 
     def _moved(self, attempt: Attempt, sites: list[_Site]) -> None:
-        """What is done to a result done to the operands before: an activation before a sum."""
+        """Do to the operands what is done to a result: an activation before a sum."""
         for number, site in enumerate(sites):
             if site.source is None or not site.is_unary:
                 continue
@@ -306,7 +306,7 @@ class Search(Feed):
         self.explained.append((self.wrong - unlike, {"place": list(site.place if site else ("", 0)), **told}))
 
     def _cover(self) -> list[dict[str, Any]]:
-        """What explains everything; else several that do so together, each a part."""
+        """The attempts that explain everything; else several that do so together, each a part."""
         whole = [told | {"part": 0} for names, told in self.explained if names == self.wrong]
         if whole:
             return whole
@@ -489,7 +489,7 @@ PRODUCTS = ("linear", "matmul", "__matmul__", "bmm", "mm", "baddbmm",
 def round_products(
     side: Side, target: str, given: Arrays, inputs: int, train: bool, bits: int, cut: bool
 ) -> dict[str, Any]:
-    """What one call of a layer makes in float64 where the operands of its products have so many significant bits.
+    """Compute one call of a layer in float64 where the operands of its products have so many significant bits.
 
     Args:
         side: PyTorch's side.

@@ -27,7 +27,7 @@ Advance = Callable[[str], None]
 
 @dataclass
 class Walk:
-    """What is known so far."""
+    """The knowledge so far."""
 
     original: remote.Asked
     port: remote.Asked

@@ -1,4 +1,4 @@
-"""What of two recordings is held against each other: outputs, gradients and buffers, by the port's names."""
+"""The groups in which two recordings are compared: outputs, gradients and buffers, by the port's names."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,7 +40,7 @@ def judge(
 
 
 def errors(walk: Any, comparison: layers.Comparison, theirs: Arrays, ours: Arrays) -> dict[str, Noise]:
-    """How far off each of the port's arrays is."""
+    """Measure the error of each of the port's arrays."""
     found = {}
     for _, prefix in verdict.GROUPS:
         expected, _ = _group(walk, prefix, comparison, theirs, ours)
@@ -53,7 +53,7 @@ def errors(walk: Any, comparison: layers.Comparison, theirs: Arrays, ours: Array
 def _group(
     walk: Any, prefix: str, comparison: layers.Comparison, theirs: Arrays, ours: Arrays
 ) -> tuple[Arrays, dict[str, str]]:
-    """What the port's arrays of a group must be, in its names; and what is wrong with their shapes."""
+    """The expected arrays of a group, in the port's names; and what is wrong with their shapes."""
     expected: Arrays = {}
     faults: dict[str, str] = {}
     if prefix in ("parameter|", "buffer|"):

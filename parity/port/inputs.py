@@ -103,7 +103,7 @@ def _turn(array: np.ndarray, axes: str | None, moved: int) -> np.ndarray:
 
 
 def parse_axes(values: Sequence[str], count: int) -> dict[int, str]:
-    """What `--axes` says for each input: `ncl->nlc` for the next one, `1:ncl->nlc` for the one of that number."""
+    """Read `--axes` for each input: `ncl->nlc` for the next one, `1:ncl->nlc` for the one of that number."""
     found: dict[int, str] = {}
     for position, value in enumerate(values):
         number, colon, text = value.partition(":")

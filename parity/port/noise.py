@@ -56,7 +56,7 @@ def measure(
 
 
 def unpack(packed: Arrays, draws: int) -> dict[str, Estimate]:
-    """What `measure` found, from its arrays."""
+    """Unpack what `measure` found from its arrays."""
     return {
         name: Estimate(estimate.Noise(float(rms), float(peak)), float(size), draws, float(freedom))
         for name, (rms, peak, size, freedom) in packed.items()

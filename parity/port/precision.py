@@ -152,7 +152,7 @@ def _names(walk: Any, comparison: layers.Comparison) -> Mapping[str, str]:
 
 
 def _digest(recording: Arrays) -> str:
-    """What tells a recording from another."""
+    """A digest that tells a recording from another."""
     digest = sha256()
     for name in sorted(recording):
         # Where train mode computes what eval mode does, it errs as that does.

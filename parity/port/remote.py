@@ -31,7 +31,7 @@ class Asked(Protocol):
     facts: dict[str, Any]
 
     def ask(self, method: str, **arguments: Any) -> tuple[Arrays, dict[str, Any]]:
-        """What the side's method of that name gives: arrays, and what JSON can hold."""
+        """Call the side's method of that name: it gives arrays, and what JSON can hold."""
         ...
 
 
@@ -68,7 +68,7 @@ class Remote:
         self.facts = self._answer()
 
     def ask(self, method: str, **arguments: Any) -> tuple[Arrays, dict[str, Any]]:
-        """What the side's method of that name gives: arrays, and what JSON can hold."""
+        """Call the side's method of that name: it gives arrays, and what JSON can hold."""
         files, plain = {}, {}
         for key, value in arguments.items():
             arrays = (
@@ -158,7 +158,7 @@ class Local:
         self.facts: dict[str, Any] = {**self.side.describe(), "versions": versions}
 
     def ask(self, method: str, **arguments: Any) -> tuple[Arrays, dict[str, Any]]:
-        """What the side's method of that name gives."""
+        """Call the side's method of that name."""
         found = getattr(self.side, method)(**arguments)
         return found if isinstance(found, tuple) else (found or {}, {})
 
@@ -174,7 +174,7 @@ def _check_x64(name: str) -> None:
 
 
 def at_once(tasks: list[Any]) -> list[Any]:
-    """What the tasks give, run side by side; the first error of the first task that failed is raised."""
+    """Run the tasks side by side; the first error of the first task that failed is raised."""
     results: list[Any] = [None] * len(tasks)
     errors: list[BaseException | None] = [None] * len(tasks)
 

@@ -79,7 +79,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Error:
-    """How far a layer's arrays are off: the largest error relative to the largest value, and in float64 noise units."""
+    """The error of a layer's arrays: the largest relative to the largest value, and in float64 noise units."""
 
     relative: float
     units: float | None = None
@@ -184,7 +184,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Weights:
-    """How the port got the original's weights.
+    """The way in which the port got the original's weights.
 
     Attributes:
         pairs: For each array of the port, the original's and how they were paired.

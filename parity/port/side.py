@@ -230,7 +230,7 @@ class Side:
         return {}, causes.search_backward(self, target, given, cotangents, come, inputs, train)
 
     def round_products(self, **options: Any) -> tuple[Arrays, dict[str, Any]]:
-        """What one call of a layer makes where the operands of products are rounded: see `causes`."""
+        """Compute one call of a layer where the operands of products are rounded: see `causes`."""
         from . import causes
 
         return causes.round_products(self, **options), {}
@@ -259,14 +259,14 @@ class Side:
         return {f"parameter|{keys[native].key}": keys[native].inward(array) for native, array in known.items()}
 
     def buffers(self) -> Arrays:
-        """What the model holds beside its parameters, by canonical key."""
+        """The arrays that the model holds beside its parameters, by canonical key."""
         found = arrays.read(self.framework, arrays.slots(self.framework, self.model, self.aliases))
         parameters = self.tools.parameter_keys(self.model)
         return {f"buffer|{slot.key}": found[slot.key] for slot in self.slots if slot.native not in parameters}
 
 
 def draw_cotangent(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """What an output is multiplied by, exact in float32."""
+    """Draw the array that an output is multiplied by, exact in float32."""
     rng = np.random.default_rng(crc32(name.encode()))
     return rng.standard_normal(shape, np.float32).astype(np.float64)
 
@@ -277,7 +277,7 @@ def _outputs(output: Any, tools: Any) -> list[tuple[str, Any]]:
 
 @contextmanager
 def _told(model: Any, leaves: Arrays) -> Iterator[None]:
-    """What a model raises becomes one line that says for which inputs."""
+    """Turn what a model raises into one line that says for which inputs."""
     try:
         yield
     except ParityError:

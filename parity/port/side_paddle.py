@@ -170,7 +170,7 @@ def pull(
     *,
     compiled: bool = False,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """What `function` gives for the leaves, and the gradients of sum(given * cotangent) to leaves and parameters.
+    """Compute `function` of the leaves, and the gradients of sum(given * cotangent) to leaves and parameters.
 
     Args:
         model: its parameters are the further leaves; its buffers move in train mode.

@@ -19,7 +19,7 @@ from .load import is_inside
 
 
 class Tools(Protocol):
-    """What taps need of a framework."""
+    """The functions of a framework that taps need."""
 
     def is_tensor(self, value: Any) -> bool:
         """Whether the value is an array of this framework."""
@@ -73,15 +73,15 @@ class Taps:
         return self._each(f"{name}|out", output, self.leave)
 
     def compute(self, name: str, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """What the layer computes."""
+        """Compute the layer."""
         return forward(*args, **kwargs)
 
     def enter(self, name: str, tensor: Any) -> Any:
-        """What the layer is given in the tensor's place."""
+        """The tensor that the layer is given in this one's place."""
         raise NotImplementedError
 
     def leave(self, name: str, tensor: Any) -> Any:
-        """What the layer's caller is given in the tensor's place."""
+        """The tensor that the layer's caller is given in this one's place."""
         raise NotImplementedError
 
     def _each(self, name: str, tree: Any, change: Callable[[str, Any], Any]) -> Any:
@@ -124,7 +124,7 @@ class Probe(Taps):
 
 @dataclass
 class Feed(Taps):
-    """What comes to each place that is fed, by name; the tensors of `given` go on from there."""
+    """Taps that keep what comes to each place by name, and let the tensors of `given` go on from there."""
 
     given: Mapping[str, Any] = field(default_factory=dict)
     come: dict[str, Any] = field(default_factory=dict)

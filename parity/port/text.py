@@ -43,7 +43,7 @@ def print_report(report: Report, console: Console, *, tree: bool = True) -> None
 
 
 def head(report: Report) -> Iterator[tuple[str, str]]:
-    """What was compared: a term and its text each."""
+    """Say what was compared: a term and its text each."""
     yield "original", _model(report.original)
     yield "port", _model(report.port)
     yield "inputs", ", ".join(report.inputs)
@@ -133,7 +133,7 @@ def _answer(report: Report) -> Iterator[Text]:
 
 
 def say_difference(difference: Difference) -> str:
-    """Where a difference is, and how much of it is the layer's own."""
+    """Say where a difference is, and how much of it is the layer's own."""
     ways = {"forward": "adds", "backward": "adds to gradients", "buffers": "adds to buffers"}
     return (
         f"{difference.where}, {difference.place}: inherited {difference.inherited:.1g},"
@@ -159,6 +159,6 @@ def _causes(difference: Difference) -> Iterator[Text]:
 
 
 def describe_cause(cause: Cause) -> str:
-    """What the known difference is, with both sides' values."""
+    """Describe the known difference, with both sides' values."""
     where = f" ({cause.original_place})" if cause.original_place.file else ""
     return f"{cause.what}: {cause.port} in the port, {cause.original} in the original{where}"

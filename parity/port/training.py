@@ -68,7 +68,7 @@ def _train(
     moved: int,
     errors: np.random.Generator | None = None,
 ) -> tuple[Arrays, list[Arrays], float]:
-    """What the side's last step gives, the weights under "parameter|" and their keys; the cotangents; and the rate.
+    """Train a side: the last step's arrays, weights under "parameter|" and their keys; the cotangents; and the rate.
 
     Args:
         side: The side.
@@ -121,7 +121,7 @@ def _shaken(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _noise(
     walk: Any, comparison: layers.Comparison, start: Arrays, frozen: set[str], rate: float, theirs: Arrays
 ) -> dict[str, Estimate]:
-    """How far rounding each step's weights drives what the last one gives, by the port's names."""
+    """Measure how far rounding each step's weights drives what the last one gives, by the port's names."""
     walk.advance("measuring how far rounding drives the training")
     draws: dict[str, list[Noise]] = {}
     for seed in range(DRAWS):

@@ -23,7 +23,7 @@ GROUPS = (
 
 
 def error(computed: np.ndarray, expected: np.ndarray, noise: Noise | None, worst: str = "") -> Error:
-    """How far an array is off, relative to the largest value or to float64's own noise where that is more."""
+    """Measure an array's error, relative to the largest value or to float64's own noise where that is more."""
     if not np.isfinite(computed.astype(np.float64)).all():
         return Error(float("nan"), None, worst, limit=RELATIVE_LIMIT)
     difference = computed.astype(np.float64) - expected

@@ -45,7 +45,7 @@ def main(folder: Path, name: str, factory: str) -> None:
 
 
 def _answer(side: Side, file: Path, question: dict[str, Any]) -> dict[str, Any]:
-    """What the side's method gives; its arrays are in a file."""
+    """Answer with what the side's method gives; its arrays are in a file."""
     arguments = question["arguments"]
     for key, path in question["files"].items():
         arguments[key] = load_file(path)

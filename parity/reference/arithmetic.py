@@ -61,7 +61,7 @@ class Exact(Tape):
     """Float64 as it is."""
 
     def rounded(self, y: np.ndarray, function: str = "") -> np.ndarray:
-        """What the result y of an operation becomes; `function` names one that a device may only approximate."""
+        """Round the result y of an operation; `function` names one that a device may only approximate."""
         return y
 
     def total(self, x: np.ndarray, axes: Axes, block: int = BLOCK, *, wide: bool = True) -> np.ndarray:
@@ -132,7 +132,7 @@ class Exact(Tape):
         return self.record(np.maximum(side, 0.0), (x, lambda g: g * (side > 0)))
 
     def beside_kink(self, x: np.ndarray) -> np.ndarray:
-        """What a ReLU takes for x, on one side of its kink or the other."""
+        """Move x to one side of a ReLU's kink or the other."""
         return x
 
     def clip(self, x: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -14,7 +14,7 @@ from .arithmetic import Exact
 def evaluate(
     model: reference.Module, drawn: Drawn, ops: Exact, checks: Collection[str], *, train: bool
 ) -> dict[str, Arrays]:
-    """What the checks give, from one pass.
+    """Compute the checks' arrays in one pass.
 
     "forward": the output and the model's arrays after it; the arrays given to it and those read before stay as they
     were. "gradients": those of sum(output * cotangent) with respect to the input and every parameter.

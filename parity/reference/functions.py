@@ -28,7 +28,7 @@ def kind_of(device: str, dtype: str = "float32") -> str:
 
 
 def kinds_of(devices: Collection[str]) -> list[str]:
-    """What `kind_of` may give of devices as `--device` names them, of which `gpu` and `auto` mean one not yet known."""
+    """The kinds of devices as `--device` names them, where `gpu` and `auto` mean one not yet known; see `kind_of`."""
     asked = {device.partition(":")[0] for device in devices}
     return ["", *(kind for kind in ULPS if asked & {kind, "gpu", "auto"})]
 

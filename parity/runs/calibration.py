@@ -26,7 +26,7 @@ PICTURES = ("png", "svg", "pdf")
 
 @dataclass(frozen=True)
 class Sample:
-    """What one seed of a case measured in a framework, with a mutant or, where `mutant` is None, without one."""
+    """The measurement of one seed of a case in a framework, with a mutant or, where `mutant` is None, without one."""
 
     framework: str
     case: str

@@ -61,7 +61,7 @@ _MANIFEST: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Capsule:
-    """What is asked, and what is expected."""
+    """The question and the expected answer."""
 
     planned: Record
     expectations: Expectations
@@ -86,7 +86,7 @@ def answer(
     timeout: float | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[Record, Report]:
-    """What each backend computes, and the verdict on it by the capsule; see `record` for what is raised."""
+    """Compute in each backend, and judge it by the capsule; see `record` for what is raised."""
     planned = capsule.planned
     done = recording.record(planned, backends, timeout=timeout, advance=advance)
     names = [backend.framework for backend in backends]
@@ -172,7 +172,7 @@ def _expectations(manifest: Any, planned: Record, arrays: Arrays) -> Expectation
 
 
 def _expected(where: str, entry: Mapping[str, Any], arrays: Arrays) -> dict[str, Expected]:
-    """What is expected on each kind of device."""
+    """The expected values on each kind of device."""
     names = arrays.keys()
     kinds: dict[str, dict[str, list[float]]] = entry["noise"]
     if (

@@ -114,7 +114,7 @@ def calling_module() -> reference.Module | None:
 
 
 def cover(image: np.ndarray, cases: Sequence[Case] = CASES) -> Coverage:
-    """How many of the cases reach each side of each branch; the heavy ones only for the options that they have.
+    """Count the cases that reach each side of each branch; the heavy ones only for the options that they have.
 
     Args:
         cases: those to look at.

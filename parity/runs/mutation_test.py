@@ -19,7 +19,7 @@ from .run import draw, draw_case_training
 
 @dataclass(frozen=True)
 class MutationResult:
-    """What became of one implementation, with a mutant or, where `mutant` is None, without one."""
+    """The verdict on one implementation, with a mutant or, where `mutant` is None, without one."""
 
     framework: str
     mutant: Mutant | None

@@ -67,7 +67,7 @@ _MANIFEST: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Record:
-    """What a file holds: the cases, what they compute on, and what was computed."""
+    """The content of a file: the cases, what they compute on, and what was computed."""
 
     cases: list[Case]
     seed: int
@@ -148,7 +148,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def difference(a: Record, b: Record) -> str:
-    """What two records do not have in common that they must, in words; an empty string where they can be compared."""
+    """Say why two records cannot be compared; an empty string where they can."""
     for what, left, right in (
         ("cases", [case.name for case in a.cases], [case.name for case in b.cases]),
         ("seed", a.seed, b.seed),
@@ -256,7 +256,7 @@ def _printable(value: Any) -> Any:
 
 
 def _outcome(planned: Record, run: Mapping[str, Any], computed: Arrays) -> Outcome:
-    """What a run gave, if all of it is of tasks that the catalogue has for the record's cases."""
+    """The outcome of a run, if all of it is of tasks that the catalogue has for the record's cases."""
     name = run["framework"]
     tasks = {
         (case.name, task.key): task.dtype

@@ -102,7 +102,7 @@ def plan_all(
 
 
 def draw(case: Case, image: np.ndarray, seed: int) -> Drawn:
-    """What the case computes on."""
+    """Draw the case's weights, input and cotangent."""
     weights = draw_weights(case, reference.shapes(build(case)), seed)
     return Drawn(weights, draw_input(case, image, seed), draw_cotangent(case, output_shape(case), seed))
 
@@ -110,7 +110,7 @@ def draw(case: Case, image: np.ndarray, seed: int) -> Drawn:
 def draw_all_training(
     cases: Sequence[Case], drawn: Mapping[str, Drawn], checks: Sequence[str], seed: int
 ) -> dict[str, TrainingData]:
-    """What each case is trained on, by case, where training is to be checked."""
+    """Draw each case's training data, by case, where training is to be checked."""
     return {
         case.name: draw_case_training(case, drawn[case.name], seed)
         for case in cases
@@ -119,5 +119,5 @@ def draw_all_training(
 
 
 def draw_case_training(case: Case, drawn: Drawn, seed: int) -> TrainingData:
-    """What the case is trained on."""
+    """Draw the case's training data."""
     return add_start_weights(case, draw_training_data(case, drawn.weights, drawn.cotangent.shape, seed))

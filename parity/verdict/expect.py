@@ -49,7 +49,7 @@ def expect(
     in_order: bool = False,
     functions: str = "",
 ) -> dict[str, Expected]:
-    """What the checks "forward" and "gradients" must give in `dtype`, whose unit `roundoff` is unless another is given.
+    """Compute what the checks "forward" and "gradients" expect in `dtype`; `roundoff` is their unit if given.
 
     The reference runs once exactly, and several times with the rounding errors of `dtype`, always on the weights and
     the input as `dtype` holds them. For `in_order` see `Noisy`; `functions` is the kind of device whose approximate
@@ -148,7 +148,7 @@ def measure_noise(
 
 
 def noise_of(expected: Mapping[str, Arrays], draw: Mapping[str, Arrays]) -> dict[str, dict[str, Noise]]:
-    """How far one draw is off."""
+    """Measure the errors of one draw."""
     return {
         group: {key: Noise.of(draw[group][key] - value) for key, value in arrays.items()}
         for group, arrays in expected.items()

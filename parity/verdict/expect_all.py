@@ -17,7 +17,7 @@ from .expect_training import expect_training
 
 
 class Key(NamedTuple):
-    """What is expected of a task is found by its case, precision, mode, check, whether kernels add in order, and whose
+    """The key of a task's expected values: its case, precision, mode, check, whether kernels add in order, and whose
     approximate functions they have: see `functions.kind_of`.
     """
 
@@ -53,7 +53,7 @@ def expect_all(
     executions: Sequence[str] = ("eager",),
     devices: Collection[str] = ("cpu",),
 ) -> Iterator[Expectations]:
-    """What every task is expected to give on one of `devices` or a CPU, a case at a time."""
+    """Yield the expected values of every task on one of `devices` or a CPU, a case at a time."""
     for case in cases:
         found = expect_case(case, drawn[case.name], dtypes, checks, roundoff, executions, devices)
         if case.name in training_data:
@@ -70,7 +70,7 @@ def expect_case(
     executions: Sequence[str] = ("eager",),
     devices: Collection[str] = ("cpu",),
 ) -> Expectations:
-    """What one pass over the case is expected to give."""
+    """Compute the expected values of one pass over the case."""
     dtypes = [dtype for dtype in dtypes if case.fits(dtype)]
     passes = tuple(check for check in checks if check in ("forward", "gradients"))
     found: Expectations = {}
@@ -100,7 +100,7 @@ def expect_case_training(
     roundoff: Mapping[str, float] = UNIT_ROUNDOFF,
     devices: Collection[str] = ("cpu",),
 ) -> Expectations:
-    """What training the case is expected to give; a task's mode is its recipe."""
+    """Compute the expected values of training the case; a task's mode is its recipe."""
     found: Expectations = {}
     for dtype in dtypes:
         for task in list_training_tasks(case, dtype):

@@ -1,4 +1,4 @@
-"""What an image must give alone and in a batch of eight: in eval mode the same, whoever its neighbours are."""
+"""The expected values of an image alone and in a batch of eight: in eval mode the same, whoever its neighbours are."""
 
 import numpy as np
 

@@ -48,7 +48,7 @@ def expect_training(
     roundoff: float | None = None,
     functions: str = "",
 ) -> Expected:
-    """What training must give: after the last step, or with `start_weights` after every one."""
+    """Compute the expected values of training: after the last step, or with `start_weights` after every one."""
     model = build(case)
 
     def run(ops: Exact) -> dict[str, Arrays]:

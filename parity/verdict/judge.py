@@ -153,7 +153,7 @@ def _ratio(error: float, scale: float) -> float:
 
 
 def check_structure(computed: Arrays, reference: Arrays, dtype: str) -> str:
-    """What is wrong with names, shapes, dtypes and NaN, in words."""
+    """Describe what is wrong with names, shapes, dtypes and NaN."""
     if missing := reference.keys() - computed.keys():
         return f"missing {', '.join(sorted(missing))}"
     if unexpected := computed.keys() - reference.keys():

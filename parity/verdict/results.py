@@ -12,7 +12,7 @@ PictureKey = tuple[str, str, str, str]
 
 
 class Status(StrEnum):
-    """How a check ended; `differs` alone is a failure."""
+    """The end of a check; `differs` alone is a failure."""
 
     SAME = "same"
     DIFFERS = "differs"
@@ -24,7 +24,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """How far a group of arrays is off, in which unit, and what the limit is; and why it is no `same`, or what more."""
+    """The error of a group of arrays, its unit and its limit; and why it is no `same`, or what more."""
 
     error: float
     limit: float

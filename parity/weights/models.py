@@ -74,7 +74,7 @@ def set_weights(model: Any, weights: Mapping[str, np.ndarray]) -> None:
 
 @dataclass(frozen=True)
 class _Place:
-    """What holds one leaf of one layer in a model, or an array of no layer.
+    """The holders of one leaf of one layer in a model, or of an array of no layer.
 
     Attributes:
         framework: the model's.
@@ -104,7 +104,7 @@ class _Place:
 
 
 def _places(framework: Adapter, model: Any) -> Iterator[_Place]:
-    """What holds the arrays of the model, in its order."""
+    """List the places of the model's arrays, in its order."""
     variables = dict(framework.variables(model))
     shapes = {key: tuple(map(int, variable.shape)) for key, variable in variables.items()}
     found = known.resolve(shapes, framework.NAME, framework.layers(model))
@@ -151,7 +151,7 @@ def _identity(variable: Any) -> Any:
 
 
 def _faults(given: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """What is wrong with the arrays given, in words: one sentence for each fault."""
+    """Describe what is wrong with the arrays given: one sentence for each fault."""
     faults = []
     if missing := [key for key in expected if key not in given]:
         faults.append(f"missing {', '.join(missing)}")

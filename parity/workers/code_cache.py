@@ -88,7 +88,7 @@ def _unpack(file: Path, folder: Path) -> list[str]:
 
 
 def _key(facts: Mapping[str, Any]) -> str:
-    """What changes code, beside the program: versions, switches, device, and the processor and its cores."""
+    """A digest of what changes code beside the program: versions, switches, device, and the processor and its cores."""
     variables = {name: value for name, value in os.environ.items() if name.startswith(("JAX_", "XLA_"))}
     variables.pop("JAX_COMPILATION_CACHE_DIR", None)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

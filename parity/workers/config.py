@@ -31,7 +31,7 @@ class Config:
 
 
 def find(path: Path | None = None) -> Config:
-    """What the file at `path` says; without one that of parity.toml here, or else of pyproject.toml here.
+    """Read the file at `path`; without one parity.toml here, or else pyproject.toml here.
 
     Raises:
         ParityError: for a file that is not there, is no TOML, or holds what is not known.
@@ -45,7 +45,7 @@ def find(path: Path | None = None) -> Config:
 
 
 def read(path: Path) -> Config:
-    """What the file says; see `find`."""
+    """Read the file; see `find`."""
     try:
         document = tomllib.loads(path.read_text())
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from .backend import Backend
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of a backend, as `parity.workers.startup` says it, and why no run would work, if none would."""
+    """The facts about a backend, as `parity.workers.startup` says them, and why no run would work, if none would."""
 
     backend: Backend
     seconds: float

@@ -55,7 +55,7 @@ def commands(folder: Path, framework: str, device: str, *, lower: bool = False) 
 
 
 def interpreter(folder: Path, framework: str) -> Path:
-    """Where the environment's interpreter is."""
+    """The path of the environment's interpreter."""
     return folder.absolute() / framework / "bin" / "python"
 
 

@@ -29,7 +29,7 @@ def search_path(folder: Path) -> str:
 
 
 def parse(values: Sequence[str]) -> dict[str, str]:
-    """What `--python` says: `torch=ENV/bin/python`, an interpreter for each framework named.
+    """Read `--python`: `torch=ENV/bin/python`, an interpreter for each framework named.
 
     Raises:
         ParityError: for an unknown framework or a file that cannot be run.

@@ -41,7 +41,7 @@ class Outcome:
         return self.facts.get("versions", {})
 
     def arrays(self, item: WorkItem, task: Task) -> dict[str, np.ndarray]:
-        """What it computed for a task, by name."""
+        """The arrays that it computed for a task, by name."""
         return self._by_task.get(join(item.name, task.key), {})
 
     @cached_property
@@ -50,9 +50,9 @@ class Outcome:
         return by_task(self.computed)
 
     def error(self, item: WorkItem, task: Task) -> str:
-        """Why it computed nothing for a task, or an empty string."""
+        """The reason why it computed nothing for a task, or an empty string."""
         return self.errors.get((item.name, task.key), self.errors.get(("", ""), ""))
 
     def refusal(self, dtype: str) -> str:
-        """Why its device leaves out every task in `dtype`, or an empty string; only float64 is left out."""
+        """The reason why its device leaves out every task in `dtype`, or an empty string; only float64 is left out."""
         return self.facts.get("precisions", {}).get(dtype, "") if dtype == "float64" else ""

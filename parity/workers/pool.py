@@ -89,7 +89,7 @@ Messages = queue.Queue[tuple[Worker, bytes | None]]
 
 
 def list_arrays(drawn: Mapping[str, Drawn], training_data: Mapping[str, TrainingData]) -> dict[str, np.ndarray]:
-    """What every process reads, by name."""
+    """The arrays that every process reads, by name."""
     arrays = list_inputs(drawn)
     for name, data in training_data.items():
         for i in range(STEPS):
@@ -102,7 +102,7 @@ def list_arrays(drawn: Mapping[str, Drawn], training_data: Mapping[str, Training
 
 
 def list_inputs(drawn: Mapping[str, Drawn]) -> dict[str, np.ndarray]:
-    """What the cases compute on in one pass, by name."""
+    """The arrays that the cases compute on in one pass, by name."""
     arrays: dict[str, np.ndarray] = {}
     for name, item in drawn.items():
         arrays |= {join(name, "input"): item.x, join(name, "cotangent"): item.cotangent}
@@ -146,7 +146,7 @@ def compute(
     advance: Callable[[], None] = lambda: None,
     timeout: float | None = None,
 ) -> list[Outcome]:
-    """What each backend computes of its framework's work items, each in a process of its own at the same time.
+    """Compute each framework's work items, each backend in a process of its own at the same time.
 
     The steps of `meanwhile` are taken in this process while the others start and compute; for the rest see `follow`.
     """

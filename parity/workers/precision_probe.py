@@ -41,7 +41,7 @@ def measure(adapter: Adapter, device: str) -> dict[str, float]:
 
 
 def verdict(framework: str, found: Mapping[str, float], *, allow_tf32: bool = False) -> str:
-    """What is wrong with what was measured in `framework`, in a line, or an empty string; a missing probe is wrong."""
+    """Say in a line what is wrong with the measurement in `framework`, or an empty string; a missing probe is wrong."""
     scale, limit = (ROUNDOFF / TF32_ROUNDOFF, TF32_LIMIT) if allow_tf32 else (1.0, LIMIT)
     worst = max(found, key=lambda name: (not found[name] * scale <= limit, found[name]), default="")
     if worst and not found[worst] * scale <= limit:

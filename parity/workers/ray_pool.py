@@ -43,7 +43,7 @@ def compute(
     advance: Callable[[], None] = lambda: None,
     timeout: float | None = None,
 ) -> list[Outcome]:
-    """What each backend computes of its framework's tasks on the cluster at `address`; see `pool.compute`.
+    """Compute each framework's tasks on the cluster at `address`; see `pool.compute`.
 
     Raises:
         ParityError: where Ray is not installed or not at the address, and what `parity.workers.pool.compute` raises.
@@ -93,7 +93,7 @@ def _knock(address: str) -> None:
 
 
 def options(backend: Backend) -> dict[str, Any]:
-    """What a piece of the backend asks of Ray: its switches, a GPU where it wants one, and retries."""
+    """The options of a piece of the backend for Ray: its switches, a GPU where it wants one, and retries."""
     variables = switches.switches(backend.framework, allow_tf32=backend.allow_tf32)
     return {
         "max_retries": RETRIES,

@@ -108,7 +108,7 @@ def torch_saves(make: Callable[[], Any], name: str = "x.pth", **options: Any) ->
 
 
 def optimizer() -> dict[str, Any]:
-    """What torch.optim.AdamW's `state_dict` is; to step one here would import all of torch.compile."""
+    """A `state_dict` as torch.optim.AdamW's; to step one here would import all of torch.compile."""
     parameters = [tensor for key, tensor in state().items() if "running" not in key and "num" not in key]
     moments = {
         i: {"step": torch.tensor(1.0), "exp_avg": torch.zeros_like(tensor), "exp_avg_sq": torch.zeros_like(tensor)}
@@ -125,7 +125,7 @@ def optimizer() -> dict[str, Any]:
 
 
 def script() -> dict[str, Any]:
-    """What a training script saves: everything that it had."""
+    """A training script's checkpoint: everything that it had."""
     return {
         "model": state(),
         "optimizer": optimizer(),
@@ -183,7 +183,7 @@ def legacy(make: Callable[[], Any], name: str = "x.pth.tar") -> Callable[[Path],
 
 
 def pickled(folder: Path) -> Path:
-    """What detectron2 publishes: a pickle of NumPy arrays."""
+    """A checkpoint as detectron2 publishes it: a pickle of NumPy arrays."""
     path = folder / "x.pkl"
     path.write_bytes(pickle.dumps({"model": WEIGHTS, "__author__": "somebody", "matching_heuristics": True}, 5))
     return path
@@ -207,7 +207,7 @@ def exported(folder: Path) -> Path:
 
 
 def distributed(folder: Path) -> Path:
-    """What torch.distributed.checkpoint saves."""
+    """A checkpoint of torch.distributed.checkpoint."""
     from torch.distributed import checkpoint
 
     with warnings.catch_warnings():
@@ -217,7 +217,7 @@ def distributed(folder: Path) -> Path:
 
 
 def sharded(suffix: str) -> Callable[[Path], Path]:
-    """What transformers saves: two files and their index, of which the index is given."""
+    """A checkpoint as transformers saves it: two files and their index, of which the index is given."""
 
     def write(folder: Path) -> Path:
         stem = "model" if suffix == "safetensors" else "pytorch_model"
@@ -332,7 +332,7 @@ def flax_saves(make: Callable[[], Any], name: str = "x.msgpack") -> Callable[[Pa
 
 
 def chunked(folder: Path) -> Path:
-    """What Flax cuts into pieces: here of 16 bytes instead of a gibibyte."""
+    """A file of arrays that Flax cut into pieces: here of 16 bytes instead of a gibibyte."""
     whole = flax.serialization.MAX_CHUNK_SIZE
     flax.serialization.MAX_CHUNK_SIZE = 16
     try:

@@ -47,5 +47,5 @@ def assert_same(weights: dict[str, np.ndarray], expected: dict[str, np.ndarray])
 
 
 def names(folder: Path) -> list[str]:
-    """What is in a directory, hidden files too."""
+    """The names in a directory, hidden files too."""
     return sorted(path.name for path in folder.iterdir())

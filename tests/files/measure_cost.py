@@ -41,7 +41,7 @@ def yardstick() -> float:
 
 
 def measure(action: str, path: Path) -> dict[str, object]:
-    """What came of it, the bytes at its peak, those of a process that it started, and the processors' seconds."""
+    """The outcome, the bytes at its peak, those of a process that it started, and the processors' seconds."""
     pace = min(yardstick() for _ in range(3))
     before = kilobytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew

@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def outcomes(folder: Path) -> dict[str, dict[str, object]]:
-    """What came of each crafted file, all read by one process."""
+    """The outcome of each crafted file, all read by one process."""
     for i, write in enumerate(CRAFTED.values()):
         case = folder / f"{i:04}"
         case.mkdir()

@@ -1,4 +1,4 @@
-"""What may be written to: nothing that a user has is deleted, nothing special is replaced, and each refusal is named."""
+"""Targets of writing: nothing that a user has is deleted, nothing special is replaced, and each refusal is named."""
 
 import errno
 import json

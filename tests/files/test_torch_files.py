@@ -1,4 +1,4 @@
-"""What `torch.save` makes of tensors of every kind is read as `torch.load` reads it, or refused by name."""
+"""Tensors of every kind that `torch.save` writes are read as `torch.load` reads them, or refused by name."""
 
 from collections.abc import Callable
 from pathlib import Path

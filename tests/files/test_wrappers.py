@@ -1,4 +1,4 @@
-"""Where training scripts put the weights, and the words that wrappers put into their names."""
+"""The places where training scripts put the weights, and the words that wrappers put into their names."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_words_are_taken_off_where_all_names_have_them(name):
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pt", ".pdparams", ".msgpack", ".orbax"])
 def test_names_that_only_look_wrapped_stay(suffix, tmp_path):
-    """What was given to `save` is what `load` gives, a model's own child named `model` too."""
+    """`load` gives what `save` was given, a model's own child named `model` too."""
     weights = {"model.module.bias": np.ones(2, np.float32), "model.backbone.bias": np.zeros(1, np.float32)}
     parity.save(weights, tmp_path / f"x{suffix}", metadata={"a": "b"})
     found = parity.load(tmp_path / f"x{suffix}")

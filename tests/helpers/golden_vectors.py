@@ -1,4 +1,4 @@
-"""What public systems compute (tests/golden), and how their names and executions become ours."""
+"""The vectors that public systems compute (tests/golden), with their names and executions turned into ours."""
 
 import re
 from collections.abc import Mapping

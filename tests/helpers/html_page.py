@@ -58,7 +58,7 @@ class Page(HTMLParser):
 
     @property
     def data(self):
-        """What the page's script reads."""
+        """The data that the page's script reads."""
         return json.loads(self.all("script", type="application/json")[0]["text"])
 
     def _check_references(self):

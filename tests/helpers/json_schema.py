@@ -8,7 +8,7 @@ SAID = {"$schema", "$id", "$defs", "title", "description"}
 
 
 def faults(value, schema, root=None, where="$"):
-    """What is wrong, a line each."""
+    """The faults, a line each."""
     root = root or schema
     found = []
     for key, rule in schema.items():

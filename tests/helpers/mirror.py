@@ -1,4 +1,4 @@
-"""What makes the three implementations mirrors, read from their source, and how two of them differ in it."""
+"""The facts that make the three implementations mirrors, read from their source, and their differences."""
 
 import ast
 import re
@@ -30,7 +30,7 @@ def facts(source: str) -> list[Fact]:
 
 
 def differences(file: str, one: str, other: str) -> list[str]:
-    """How two sources of `file` differ as mirrors: a line for each fact that one has where the other has another."""
+    """List the differences of two sources of `file` as mirrors: a line for each fact in which they differ."""
     pairs = zip_longest(facts(one), facts(other), fillvalue=("nothing",))
     return [f"{file}: {' '.join(a)} against {' '.join(b)}" for a, b in pairs if a != b]
 

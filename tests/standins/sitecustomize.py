@@ -24,7 +24,7 @@ def properties(index):
 
 
 class Trouble:
-    """What a device does with an array that is put on it."""
+    """The reaction of a device to an array that is put on it."""
 
     def __init__(self, scenario, full, lost):
         self.scenario, self.full, self.lost, self.gone = scenario, full, lost, False

@@ -1,4 +1,4 @@
-"""What a known difference is: one way in which a call of PyTorch may be otherwise."""
+"""A known difference: one way in which a call of PyTorch may be otherwise."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

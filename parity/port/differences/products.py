@@ -97,7 +97,7 @@ def convolution(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
 def same(
     sides: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
 ) -> list[tuple[int, int]]:
-    """What "SAME" pads before and after each side: more after than before."""
+    """The padding of "SAME" before and after each side: more after than before."""
     found = []
     for n, k, s, d in zip(sides, kernel, stride, dilation, strict=True):
         total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)

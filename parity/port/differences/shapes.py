@@ -89,7 +89,7 @@ def _blocks(source: tuple[int, ...], target: tuple[int, ...]) -> list[tuple[tupl
 
 
 def _place_of(target: Any, out: Any, blocks: Any, into: Any, start: int) -> int:
-    """Where in the target the block begins."""
+    """The place in the target where the block begins."""
     place = position = 0
     for theirs, ours in blocks:
         if position == start and theirs == into and ours == out:
@@ -137,7 +137,7 @@ def item(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
 
 
 def pad(func: Any, args: Any, kwargs: Any, hints: Hints) -> Changes:
-    """Where and with what an array is padded."""
+    """Other places and values of an array's padding."""
     a = bind("input pad mode value", args, kwargs, {"mode": "constant", "value": None})
     x, widths = a["input"], list(a["pad"])
     value = a["value"] or 0.0

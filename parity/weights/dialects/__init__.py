@@ -79,7 +79,7 @@ def find(name: str) -> Dialect:
 
 
 def names() -> list[str]:
-    """What a dialect may be called, but for files of rules."""
+    """The names of the dialects, but for files of rules."""
     return [OURS, *sorted(known().keys() - {OURS}), RESNET, AS_IS]
 
 
@@ -132,7 +132,7 @@ def _is_texts(table: Any) -> bool:
 
 
 def recognise(weights: Mapping[str, np.ndarray], dialect: str | None, framework: str = "") -> Match | None:
-    """How the canonical arrays' keys translate into ours; None where they keep their names.
+    """Find how the canonical arrays' keys translate into ours; None where they keep their names.
 
     Args:
         weights: canonical arrays by a system's keys.
@@ -173,7 +173,7 @@ def _refuse(weights: Mapping[str, np.ndarray], system: Dialect) -> None:
 
 
 def match(weights: Mapping[str, np.ndarray], dialect: Dialect, module: str, *, outward: bool = False) -> Match:
-    """How the keys translate by one module's rules: theirs into ours, or outward, ours into theirs."""
+    """Translate the keys by one module's rules: theirs into ours, or outward, ours into theirs."""
     ours = dialect.name == OURS or module in find(OURS).modules or module in _VARIANTS
     return match_rules(weights, dialect, module, outward=outward, ours=ours)
 
@@ -183,7 +183,7 @@ _VARIANTS = ("SEConv", "SELayer", "SqueezeExcite")
 
 
 def translate_outward(weights: Mapping[str, np.ndarray], dialect: Dialect) -> Match:
-    """How our canonical keys translate into the system's.
+    """Translate our canonical keys into the system's.
 
     Raises:
         ParityError: where they are not those of a module that the system has.

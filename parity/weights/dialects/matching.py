@@ -44,7 +44,7 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Match:
-    """How keys translate by the rules of one module.
+    """A translation of keys by the rules of one module.
 
     Attributes:
         dialect: the system's name.
@@ -78,7 +78,7 @@ class Match:
 
 
 def match(weights: Arrays, dialect: Dialect, module: str, *, outward: bool = False, ours: bool = True) -> Match:
-    """How the keys translate by one module's rules: theirs into ours, or outward, ours into theirs.
+    """Translate the keys by one module's rules: theirs into ours, or outward, ours into theirs.
 
     Args:
         weights: canonical arrays by key.
@@ -215,7 +215,7 @@ def bare(dialect: Dialect, keys: Iterable[str]) -> dict[str, str]:
 
 
 def forms(how: Match) -> Iterable[tuple[str, frozenset[str]]]:
-    """What is done to each layer's arrays."""
+    """The changes to each layer's arrays."""
     return ((layer, rule.words - {"optional", "no-bias"}) for layer, rule in how.rules.items())
 
 

@@ -112,7 +112,7 @@ def _parse_pattern(name: str, pattern: str) -> tuple[tuple[str, str], dict[str, 
 
 
 def bind(side: str, text: str) -> Bound | None:
-    """What the placeholders of a name stand for in a text; None where it is another name."""
+    """Find the values of a name's placeholders in a text; None where it is another name."""
     found = _compiled(side).fullmatch(text)
     if found is None:
         return None

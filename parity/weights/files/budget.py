@@ -29,7 +29,7 @@ _COMPACT = "save it again with its own program, without compression and each ten
 
 
 class Budget:
-    """What is left of the memory and the steps that a file of `stored` bytes may cost its reader."""
+    """The rest of the memory and the steps that a file of `stored` bytes may cost its reader."""
 
     def __init__(self, stored: int) -> None:
         self.stored = stored

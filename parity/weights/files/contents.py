@@ -20,7 +20,7 @@ Advance = Callable[[int], None]
 
 
 class Writable(Protocol):
-    """What bytes can be written to: a file, a member of an archive, a digest."""
+    """An object that bytes can be written to: a file, a member of an archive, a digest."""
 
     def write(self, data: Any, /) -> Any: ...
 

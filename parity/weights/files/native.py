@@ -98,7 +98,7 @@ def plain(framework: str) -> str:
 
 
 def parse_layers(metadata: Mapping[str, str]) -> dict[str, Layer]:
-    """What the metadata tells of the layers, by path."""
+    """Read the layers by path from the metadata."""
     try:
         found = json.loads(metadata.get(LAYERS, "{}"))
     except (ValueError, RecursionError) as error:

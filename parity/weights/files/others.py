@@ -45,7 +45,7 @@ _STEPS_LISTED = 4
 
 
 def explain(head: bytes) -> str | None:
-    """What a file with these first bytes is, which is of no format that is read, and what to do; None if unknown."""
+    """Say what a file with these first bytes is, of no format that is read, and what to do; None if unknown."""
     for magic, what in _HEADS:
         if head.startswith(magic):
             return what
@@ -77,7 +77,7 @@ def explain_archive(names: Iterable[str]) -> str | None:
 
 
 def explain_directory(names: set[str]) -> str | None:
-    """What a directory of no checkpoint that is read is, and what to do; None where nobody knows."""
+    """Say what a directory of no checkpoint that is read is, and what to do; None where nobody knows."""
     if ".metadata" in names and any(name.endswith(".distcp") for name in names):
         return (
             "is a distributed checkpoint of PyTorch: run python -m torch.distributed.checkpoint.format_utils "

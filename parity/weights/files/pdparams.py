@@ -59,7 +59,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _filled(value: Any) -> Any:
-    """What the tree's value is."""
+    """The tree's value."""
     if not _is_array(value):
         return value
     value = value[1] if isinstance(value, tuple) else value

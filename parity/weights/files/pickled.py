@@ -1,4 +1,4 @@
-"""What a pickle can make here: names, dictionaries, arrays, and objects of which only the class's name is known.
+"""The objects that a pickle can make: names, dictionaries, arrays, and others of which only the class's name is known.
 
 Nothing in this table imports, calls or builds what a pickle names: each entry is a function of this package.
 """
@@ -157,7 +157,7 @@ def _dtype(code: Any, align: Any, copy: Any) -> Dtype:
 
 
 def _encode(text: Any, codec: Any) -> bytes:
-    """What protocol 2 writes bytes as."""
+    """Encode text that stands for bytes, as protocol 2 writes them."""
     if not isinstance(text, str) or codec != "latin1":
         raise ParityError("only text in latin1 can stand for bytes")
     return text.encode("latin1")
@@ -196,7 +196,7 @@ def objects(module: str, *names: str) -> dict[Name, Callable[..., Any]]:
 
 @dataclass(frozen=True)
 class Refused:
-    """Why something that a pickle may name by rights is not read here."""
+    """The reason why something that a pickle may name by rights is not read here."""
 
     reason: str
 

@@ -165,7 +165,7 @@ def _persistent(identity: Any) -> Any:
 def _rebuild_tensor(
     storage: Any, offset: Any, shape: Any, strides: Any, grad: Any, hooks: Any, metadata: Any = None
 ) -> _Tensor:
-    """What `torch._utils._rebuild_tensor_v2` makes; whether gradients are wanted is no part of a weight."""
+    """Make the tensor of `torch._utils._rebuild_tensor_v2`; whether gradients are wanted is no part of a weight."""
     shape, strides = limits.check_shape(shape), limits.check_shape(strides)
     if not (isinstance(storage, _Storage) and type(offset) is int and offset >= 0 and len(shape) == len(strides)):
         raise ParityError("a tensor must have a storage, an offset, a shape and strides")
@@ -181,7 +181,7 @@ def _rebuild_tensor(
 def _rebuild_of_dtype(
     storage: Any, offset: Any, shape: Any, strides: Any, grad: Any, hooks: Any, dtype: Any, metadata: Any = None
 ) -> _Tensor:
-    """What `torch._utils._rebuild_tensor_v3` makes, whose storage is one of bytes."""
+    """Make the tensor of `torch._utils._rebuild_tensor_v3`, whose storage is one of bytes."""
     if not (isinstance(storage, _Storage) and isinstance(dtype, Name) and dtype in _DTYPES):
         raise ParityError("a tensor must have a storage and a dtype")
     wide = _DTYPES[dtype]
@@ -212,7 +212,7 @@ def _rebuild_parameter(tensor: Any, grad: Any, hooks: Any, state: Any = None) ->
 
 
 def _rebuild_from_type(function: Any, kind: Any, args: Any, state: Any) -> _Tensor:
-    """What `torch._tensor._rebuild_from_type_v2` makes: a tensor with attributes, which are no weights."""
+    """Make the tensor of `torch._tensor._rebuild_from_type_v2`, without its attributes, which are no weights."""
     if not isinstance(kind, Name) or kind not in (Name("torch", "Tensor"), Name("torch.nn.parameter", "Parameter")):
         raise ParityError("a subclass of torch.Tensor, which is not read here; save tensor.as_subclass(torch.Tensor)")
     if not isinstance(function, Name) or function not in _TENSORS or not isinstance(args, tuple):
@@ -221,7 +221,7 @@ def _rebuild_from_type(function: Any, kind: Any, args: Any, state: Any) -> _Tens
 
 
 def _rebuild_from_numpy(array: Any, dtype: Any, device: Any, grad: Any) -> Array:
-    """What `_rebuild_device_tensor_from_numpy` makes: a tensor of a device for which torch saves an array."""
+    """Make the tensor of `_rebuild_device_tensor_from_numpy`, of a device for which torch saves an array."""
     if not (isinstance(array, Array) and isinstance(dtype, Name) and dtype in _DTYPES and isinstance(device, str)):
         raise ParityError("a device's tensor must have an array, a dtype and a device")
     if array.array is None or array.array.dtype != _DTYPES[dtype]:

@@ -134,7 +134,7 @@ def _check_directory(target: Target, force: bool, check_own: Check | None) -> No
 
 
 def _place(real: Path) -> str | None:
-    """What nobody means to replace: the root, the current directory and those above it, a home."""
+    """Name a place that nobody means to replace: the root, the current directory and those above it, a home."""
     if real == real.parent:
         return "the root of the file system"
     here = Path.cwd()

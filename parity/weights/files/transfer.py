@@ -69,7 +69,7 @@ def plan(
     prefix: str | None,
     shard: str | None = None,
 ) -> Moved:
-    """What `opened` becomes as the file `target`, or as the files of at most `shard` in that directory.
+    """Plan what `opened` becomes as the file `target`, or as the files of at most `shard` in that directory.
 
     A dialect that the file speaks is translated into our names; a file that has our names is translated into the
     dialect that is named. Where neither names nor framework change, arrays of layers that no table knows pass too.

@@ -1,4 +1,4 @@
-"""Where the weights are in what training scripts save, and what wrappers of the model put into their names."""
+"""The weights within what training scripts save, without what wrappers of the model put into their names."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
