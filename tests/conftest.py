@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 
 os.environ["JAX_ENABLE_X64"] = "1"
@@ -35,6 +36,7 @@ LEFT_OUT = {
     "test_browser.py": "" if BROWSER else "`make test-browser` runs it where Chromium is, see CONTRIBUTING.md",
 }
 collect_ignore = [name for name, why in LEFT_OUT.items() if why]
+NOT_RUN_ELSEWHERE = {}
 
 
 def pytest_unconfigure():
@@ -42,17 +44,31 @@ def pytest_unconfigure():
     shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
+def pytest_sessionfinish(session):
+    """In a process of pytest-xdist, hand over to the one that reports."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["not run"] = not_run()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Take what a process of pytest-xdist handed over."""
+    NOT_RUN_ELSEWHERE.update(dict.fromkeys(getattr(node, "workeroutput", {}).get("not run", ())))
+
+
 def pytest_terminal_summary(terminalreporter):
     """Say which tests did not run: those on a GPU where none is visible, and those without what they need."""
-    import sys
+    for line in {**NOT_RUN_ELSEWHERE, **dict.fromkeys(not_run())}:
+        terminalreporter.write_line(line, yellow=True)
 
-    for name in collect_ignore:
-        terminalreporter.write_line(f"{name} did not run: {LEFT_OUT[name]}", yellow=True)
 
+def not_run():
+    """The tests that this process did not run, a line each."""
+    lines = [f"{name} did not run: {LEFT_OUT[name]}" for name in collect_ignore]
     module = sys.modules.get("test_gpu")
     if module is not None and not module.SEEING:
-        terminalreporter.write_line("test_gpu.py did not run: no framework here sees a GPU", yellow=True)
+        lines.append("test_gpu.py did not run: no framework here sees a GPU")
     module = sys.modules.get("test_lower")
     if module is not None and not module.INSTALLED:
-        line = "test_lower.py compiled nothing for a GPU: `make lower` makes the environment that it takes"
-        terminalreporter.write_line(line, yellow=True)
+        lines.append("test_lower.py compiled nothing for a GPU: `make lower` makes the environment that it takes")
+    return lines

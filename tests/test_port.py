@@ -178,7 +178,8 @@ def test_an_assertion_says_the_layer_the_cause_and_the_line(tmp_path):
     assert "self.norm = nn.BatchNorm2d(channels, eps=1e-3)" in said
 
 
-def test_the_plugin_writes_the_reports_of_passed_and_failed_ports(tmp_path):
+@pytest.mark.parametrize("processes", [(), ("-n", "2")])
+def test_the_plugin_writes_the_reports_of_passed_and_failed_ports(processes, tmp_path):
     write(tmp_path, "net.py", ORIGINAL)
     write(tmp_path, "other.py", ORIGINAL, ("x + F.gelu", "x - F.gelu"))
     (tmp_path / "test_mine.py").write_text(
@@ -189,15 +190,16 @@ def test_the_plugin_writes_the_reports_of_passed_and_failed_ports(tmp_path):
         "def test_port(port):\n"
         "    assert_same(net.build, port, X, modes=['eval'], dtypes=['float64'])\n"
     )
-    command = [sys.executable, "-m", "pytest", "-q", "--parity-report", "reports.json"]
+    command = [sys.executable, "-m", "pytest", "-q", "--parity-report", "reports.json", *processes]
     environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent.parent}"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1, done.stdout
     assert "1 failed, 1 passed" in done.stdout
     assert ": DIFFERS in blocks.0: in Block.forward after blocks.0.norm" in done.stdout
     documents = json.loads((tmp_path / "reports.json").read_text())
-    assert [document["passed"] for document in documents] == [True, False]
-    assert documents[1]["differences"][0]["causes"][0]["what"] == "the operation"
+    by_verdict = {document["passed"]: document for document in documents}
+    assert (len(documents), by_verdict.keys()) == (2, {True, False})
+    assert by_verdict[False]["differences"][0]["causes"][0]["what"] == "the operation"
 
 
 def test_dropout_left_on_is_named_as_chance(tmp_path):
