@@ -37,7 +37,9 @@ def port(
     rules: Annotated[
         str | None, typer.Option(help="A file of rules, or a dialect, from the original's names to the port's.")
     ] = None,
-    write_rules: Annotated[Path | None, typer.Option(help="Write how the weights were paired, to correct it.")] = None,
+    write_rules: Annotated[
+        Path | None, typer.Option(help="Write how weights were paired, split and joined, for --rules.")
+    ] = None,
     check: Annotated[
         list[str] | None, typer.Option(help="eval, train or training: ten steps; repeatable, or a,b.")
     ] = None,

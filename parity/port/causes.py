@@ -469,7 +469,9 @@ def search(
     taps = Search(side.tools, target=target, wanted=come, hints=hints)
     path = target.rpartition("|")[0]
     taps.layer = side.model.get_submodule(path)
-    taps.buffers = {f"buffer|{slot.key}": slot.variable for slot in side.slots if f"buffer|{slot.key}" in come}
+    taps.buffers = {
+        f"buffer|{slot.keys[0]}": slot.variables[0] for slot in side.slots if f"buffer|{slot.keys[0]}" in come
+    }
 
     def function(model: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
         taps.given = tensors

@@ -12,8 +12,9 @@ from ..errors import ParityError
 from ..montecarlo.estimate import Estimate, select
 from ..weights import dialects
 from ..weights.files import load as load_checkpoint
-from . import accuse, decide, groups, layers, load, precision, remote, training, verdict, weights
+from . import accuse, by_rules, decide, groups, layers, load, precision, remote, training, verdict, weights
 from . import inputs as given_inputs
+from .bundles import Bundle
 from .report import Check, Difference, Layer, Model, Report, Weights
 from .side import Arrays
 
@@ -126,10 +127,18 @@ def _give_weights(
         original = _from_checkpoint(checkpoint, original)
     original = {key: _float32(array) for key, array in original.items()}
     original, drawn = weights.redraw(original) if redraw else (original, ())
-    pairing = weights.pair(original, port, rules, None)
-    if pairing.only_port:
-        pairing = weights.pair(original, port, rules, _calls(walk))
-    decided = decide.by_running(walk, pairing, original, port, _loose(walk, pairing, port))
+    if rules is not None:
+        said = by_rules.bundles_of(rules, original, walk.port.facts["natives"])
+        port = _bundle(walk, said)
+        pairing = by_rules.pair(original, port, rules, said)
+        decided = decide.by_running(walk, pairing, original, port, _loose(walk, pairing, port))
+    else:
+        pairing = weights.pair(original, port, None)
+        if pairing.only_port:
+            laid_out = frozenset(key for side in (walk.original, walk.port) for key in side.facts["laid_out"])
+            pairing = weights.pair(original, port, _calls(walk), laid_out)
+        decided = decide.by_running(walk, pairing, original, port, _loose(walk, pairing, port))
+        port = _bundle(walk, pairing.bundles)
     weights.refuse_unpaired(pairing, original, port)
     own = weights.brings_own(pairing, port)
     wrong = {}
@@ -147,7 +156,7 @@ def _give_weights(
     walk.pairing = pairing
     walk.pairs = layers.pair_layers(walk.original.facts, walk.port.facts, pairing)
     if write_rules is not None:
-        write_rules.write_text(weights.write_rules(pairing, walk.original.facts["framework"], walk.port.facts["class"]))
+        write_rules.write_text(by_rules.written(pairing, walk.original.facts["framework"], walk.port.facts["class"]))
     why = weights.shortage(pairing, wrong)
     walk.checks.append(Check("eval", "any", "structure", float(bool(why)), 0.0, "faults", why))
     pairs = {key: (source, pairing.how[key]) for key, source in pairing.keys.items()}
@@ -155,10 +164,19 @@ def _give_weights(
     return Weights(pairs, *only, drawn, own, wrong, decided)
 
 
+def _bundle(walk: Walk, bundles: Sequence[Bundle]) -> Arrays:
+    """Have the port's arrays go by the original's forms; what they are then."""
+    if not bundles:
+        return walk.port.ask("get_weights")[0]
+    found, facts = walk.port.ask("bundle", given=[bundle.to_dict() for bundle in bundles])
+    walk.port.facts |= facts
+    return found
+
+
 def _keep_weights(walk: Walk) -> Weights:
     """Leave both models' weights alone; names pair the layers."""
     original, port = walk.original.ask("get_weights")[0], walk.port.ask("get_weights")[0]
-    walk.pairs = layers.pair_layers(walk.original.facts, walk.port.facts, weights.pair(original, port, None, None))
+    walk.pairs = layers.pair_layers(walk.original.facts, walk.port.facts, weights.pair(original, port, None))
     return Weights({}, own=True)
 
 

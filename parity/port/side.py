@@ -12,7 +12,7 @@ import numpy as np
 from .. import frameworks
 from ..errors import ParityError
 from ..frameworks.adapter import Adapter
-from . import arrays, trees
+from . import arrays, bundles, trees
 from .axes import align
 from .load import describe
 from .taps import Feed, Record, Taps
@@ -45,8 +45,9 @@ class Side:
         self.tools: Any = import_module(f".side_{self.framework.NAME}", __package__)
         self.sites = sites
         self.aliases = {path: alias for path, alias, _ in self.tools.modules(model)}
-        self.slots = arrays.slots(self.framework, model, self.aliases)
-        self.weights = arrays.read(self.framework, self.slots)
+        self.bundles: list[bundles.Bundle] = []
+        self.slots = self._slots()
+        self.weights = self.own = arrays.read(self.framework, self.slots)
         # As its author has them: later passes ask for every gradient.
         self.frozen = self.tools.frozen_keys(model)
 
@@ -55,14 +56,17 @@ class Side:
         owned: dict[str, list[str]] = {}
         paths = sorted(self.aliases, key=len, reverse=True)
         for slot in self.slots:
-            path = next(path for path in paths if not path or slot.native.startswith(f"{path}."))
-            owned.setdefault(path, []).append(slot.key)
+            for native in slot.natives:
+                path = next(path for path in paths if not path or native.startswith(f"{path}."))
+                owned[path] = list(dict.fromkeys([*owned.get(path, []), *slot.keys]))
         return {
             "framework": self.framework.NAME,
             "class": type(self.model).__name__,
             "channels_last": self.tools.CHANNELS_LAST,
-            "laid_out": [slot.key for slot in self.slots if slot.leaf is not None],
-            "frozen": sorted({slot.key for slot in self.slots if slot.native in self.frozen}),
+            "laid_out": [key for slot in self.slots if slot.leaf is not None for key in slot.keys],
+            "summed": [key for slot in self.slots if slot.is_sum for key in slot.keys],
+            "natives": [[list(slot.natives), list(slot.keys)] for slot in self.slots],
+            "frozen": sorted(key for slot in self.slots if self.frozen & {*slot.natives} for key in slot.keys),
             "parameters": sum(array.size for array in self.weights.values()),
             "layers": [
                 self._layer(path, alias, layer) | {"arrays": owned.get(path, [])}
@@ -95,7 +99,23 @@ class Side:
 
     def set_weights(self, weights: Arrays) -> None:
         """Have every later pass begin with these weights."""
-        self.weights = {slot.key: weights[slot.key] for slot in self.slots}
+        self.weights = {key: weights[key] for slot in self.slots for key in slot.keys}
+
+    def bundle(self, given: Sequence[Mapping[str, Any]]) -> tuple[Arrays, dict[str, Any]]:
+        """Have these arrays go by the other model's forms from now on; the weights, and what `describe` says then."""
+        natives: Arrays = {}
+        for slot in self.slots:
+            natives |= zip(slot.natives, slot.outward([self.own[key] for key in slot.keys]), strict=True)
+        self.bundles = [bundles.from_dict(each) for each in given]
+        self.slots = self._slots()
+        self.weights = {}
+        for slot in self.slots:
+            self.weights |= zip(slot.keys, slot.inward([natives[native] for native in slot.natives]), strict=True)
+        self.own = self.weights
+        return _in_order(self.weights), self.describe()
+
+    def _slots(self) -> list[arrays.Slot | arrays.Bundled]:
+        return arrays.slots(self.framework, self.model, self.aliases, self.bundles)
 
     def run(
         self,
@@ -247,22 +267,25 @@ class Side:
     def begin(self, dtype: str, train: bool, held: str | None = None) -> None:
         """Make the model ready for a pass: its weights, rounded to `held` first, its precision and mode."""
         self.tools.set_dtype(self.model, dtype)
-        self.slots = arrays.slots(self.framework, self.model, self.aliases)
+        self.slots = self._slots()
         weights = {key: _cast(array, held or dtype) for key, array in self.weights.items()}
         arrays.write(self.framework, self.slots, weights, dtype)
         self.tools.set_mode(self.model, train=train)
 
     def parameters(self, gradients: Mapping[str, np.ndarray]) -> Arrays:
         """Gradients by native key as they are by canonical one."""
-        keys = {slot.native: slot for slot in self.slots}
-        known = {native: array for native, array in gradients.items() if native in keys}
-        return {f"parameter|{keys[native].key}": keys[native].inward(array) for native, array in known.items()}
+        found: Arrays = {}
+        for slot in self.slots:
+            if all(native in gradients for native in slot.natives):
+                spread = slot.spread([gradients[native] for native in slot.natives])
+                found |= {f"parameter|{key}": array for key, array in spread.items()}
+        return found
 
     def buffers(self) -> Arrays:
         """The arrays that the model holds beside its parameters, by canonical key."""
-        found = arrays.read(self.framework, arrays.slots(self.framework, self.model, self.aliases))
         parameters = self.tools.parameter_keys(self.model)
-        return {f"buffer|{slot.key}": found[slot.key] for slot in self.slots if slot.native not in parameters}
+        held = [slot for slot in self._slots() if not parameters & {*slot.natives}]
+        return {f"buffer|{key}": array for key, array in arrays.read(self.framework, held).items()}
 
 
 def draw_cotangent(name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -53,6 +53,12 @@ def judge(walk: Any, comparison: layers.Comparison) -> None:
             walk.notes.append(
                 f"{key} is not trained in the {'original' if source in frozen else 'port'}: it is frozen there"
             )
+    summed = {side.name for side in (walk.original, walk.port) if side.facts["summed"]}
+    if len(summed) == 1:
+        walk.notes.append(
+            f"{summed.pop()}: one bias of a recurrent layer is the sum of the other side's two, and moves as they do"
+            " here; trained alone it goes half as far"
+        )
     known = {check.what for check in walk.checks if check.mode == "train" and not check.passed}
     named = [replace(check, what=WHAT.get(check.what, check.what)) for check in checks]
     walk.checks += [check for check in named if check.what not in known and check.what != "input gradients"]

@@ -1,4 +1,4 @@
-"""The pairing of the port's arrays with the original's: by name, by rules, by structure, never in silence."""
+"""The pairing of the port's arrays with the original's: by name, by value, by structure, never in silence."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,8 @@ from zlib import crc32
 import numpy as np
 
 from ..errors import ParityError
-from ..weights import dialects
+from .bundles import Bundle
+from .fused import Family, families
 from .side import Arrays
 
 # So many arrays of the port that hold the original's values mean that it was given them.
@@ -27,6 +28,9 @@ class Pairing:
     only_port: list[str] = field(default_factory=list)
     # Groups of what may be exchanged: the keys of a layer, or one key.
     ambiguous: list[list[list[str]]] = field(default_factory=list)
+    # What may be one on one side and several on the other, and what it was found or said to be.
+    families: list[Family] = field(default_factory=list)
+    bundles: tuple[Bundle, ...] = ()
 
     turned: set[str] = field(default_factory=set)
 
@@ -36,7 +40,20 @@ class Pairing:
 
     def layers(self) -> dict[str, str]:
         """The original's layer for each layer of the port that owns paired arrays."""
-        return {owner(key): owner(source) for key, source in self.keys.items()}
+        # The layers of several arrays and the layer of the one that they are compute other things.
+        joined = {key for bundle in self.bundles if bundle.joins for key in bundle.keys}
+        return {owner(key): owner(source) for key, source in self.keys.items() if key not in joined}
+
+    def take(self, bundles: tuple[Bundle, ...], how: str, original: Arrays) -> None:
+        """Pair the arrays of the bundles; the port must go by them from now on."""
+        for bundle in bundles:
+            for key, source in zip(bundle.keys, bundle.rule.theirs, strict=True):
+                self.keys[key], self.how[key], self.arrays[key] = source, how, original[source]
+            gone = {*bundle.rule.ours, *bundle.keys}
+            self.only_port = [key for key in self.only_port if key not in gone]
+        paired = set(self.keys.values())
+        self.only_original = [key for key in self.only_original if key not in paired]
+        self.bundles += bundles
 
 
 def owner(key: str) -> str:
@@ -45,23 +62,24 @@ def owner(key: str) -> str:
 
 
 def pair(
-    original: Arrays, port: Arrays, rules: str | None, calls: tuple[Sequence[str], Sequence[str]] | None
+    original: Arrays,
+    port: Arrays,
+    calls: tuple[Sequence[str], Sequence[str]] | None,
+    laid_out: frozenset[str] = frozenset(),
 ) -> Pairing:
     """Pair the port's arrays with the original's.
 
     Args:
         original: Canonical arrays by canonical key.
         port: The same of the port.
-        rules: A dialect, or a file of rules in the language of dialects, from the original's names to the port's.
         calls: The paths of the original's and the port's layers in the order in which they were called; None leaves
             what names do not pair unpaired.
+        laid_out: Keys of either side whose axes are known to be PyTorch's.
     """
     found = Pairing()
-    if rules is not None:
-        return _by_rules(original, port, rules)
     for key in port:
         if key in original and original[key].size == port[key].size:
-            _add(found, key, key, "name", original, port)
+            add(found, key, key, "name", original, port)
             if key not in found.keys and port[key].ndim == 2 and original[key].shape == port[key].shape[::-1]:
                 found.keys[key], found.how[key] = key, "name, transposed"
                 found.arrays[key] = np.ascontiguousarray(original[key].T)
@@ -69,6 +87,11 @@ def pair(
     left = [key for key in original if key not in found.keys.values()]
     right = [key for key in port if key not in found.keys]
     if calls is not None and left and right:
+        found.families = families(original, port, left, right, laid_out)
+        for family in found.families:
+            left, right = (
+                [key for key in side if key not in gone] for side, gone in zip((left, right), family.sides, strict=True)
+            )
         _by_value(found, original, port, left, right)
         _by_structure(found, original, port, left, right, calls)
     paired = set(found.keys.values())
@@ -95,7 +118,8 @@ def _listed(keys: Sequence[str], arrays: Arrays) -> str:
     return ", ".join(names) + (f" and {len(keys) - 12} more" if len(keys) > 12 else "")
 
 
-def _add(found: Pairing, key: str, source: str, how: str, original: Arrays, port: Arrays) -> None:
+def add(found: Pairing, key: str, source: str, how: str, original: Arrays, port: Arrays) -> None:
+    """Pair two arrays of one shape, but for axes of one."""
     array = original[source]
     if array.shape != port[key].shape:
         # A bias or a token may carry axes of one; nothing else is the same after a reshape.
@@ -103,28 +127,6 @@ def _add(found: Pairing, key: str, source: str, how: str, original: Arrays, port
             return
         array, how = array.reshape(port[key].shape), f"{how}, reshaped"
     found.keys[key], found.how[key], found.arrays[key] = source, how, array
-
-
-def _by_rules(original: Arrays, port: Arrays, rules: str) -> Pairing:
-    dialect = dialects.find(rules)
-    matches = [dialects.match(original, dialect, module) for module in dialect.modules]
-    match = max(matches, key=lambda each: each.score)
-    known = {key: array for key, array in original.items() if key.rpartition(".")[0] in match.paths}
-    translated = dialects.apply(match, known)
-    back = {ours: theirs for theirs, ours in match.paths.items()}
-    found = Pairing()
-    for key in port:
-        if key in translated and translated[key].size == port[key].size:
-            layer, dot, leaf = key.rpartition(".")
-            source = f"{back[layer]}{dot}{leaf}"
-            found.keys[key], found.how[key] = (source if source in original else f"{back[layer]}"), "rules"
-            found.arrays[key] = translated[key].reshape(port[key].shape)
-        elif key in original and key.rpartition(".")[0] not in match.paths:
-            _add(found, key, key, "name", original, port)
-    paired = set(found.keys.values())
-    found.only_original = [key for key in original if key not in paired]
-    found.only_port = [key for key in port if key not in found.keys]
-    return found
 
 
 def _by_value(found: Pairing, original: Arrays, port: Arrays, left: Sequence[str], right: Sequence[str]) -> None:
@@ -138,7 +140,7 @@ def _by_value(found: Pairing, original: Arrays, port: Arrays, left: Sequence[str
     for digest, keys in sides[0].items():
         others = sides[1].get(digest, [])
         if len(keys) == len(others) == 1:
-            _add(found, others[0], keys[0], "value", original, port)
+            add(found, others[0], keys[0], "value", original, port)
 
 
 def _by_structure(
@@ -168,7 +170,7 @@ def _by_structure(
             how = "shape" if len(ours) == 1 else "order of calls"
             for sources, keys in zip(theirs, ours, strict=True):
                 for source, key in zip(sources, keys, strict=True):
-                    _add(found, key, source, how, original, port)
+                    add(found, key, source, how, original, port)
             if len(ours) > 1:
                 found.ambiguous.append([keys for keys in ours if all(key in found.keys for key in keys)])
             elif not named:
@@ -197,17 +199,6 @@ def _equal_shapes(keys: Sequence[str], arrays: Arrays) -> list[list[list[str]]]:
     for key in keys:
         groups.setdefault(arrays[key].shape, []).append([key])
     return [group for group in groups.values() if len(group) > 1]
-
-
-def write_rules(found: Pairing, framework: str, name: str) -> str:
-    """The pairs as a file of rules that a person can read and correct."""
-    lines = [f'framework = "{framework}"', 'source = "written by parity port --write-rules"', "", f"[{name}]"]
-    for path, source in found.layers().items():
-        how = {found.how[key] for key in found.keys if owner(key) == path}
-        lines.append(
-            f'"{source or "."}" = "{path or "."}"' + ("" if how == {"name"} else f"  # by {', '.join(sorted(how))}")
-        )
-    return "\n".join(lines) + "\n"
 
 
 def redraw(weights: Arrays) -> tuple[Arrays, tuple[str, ...]]:
