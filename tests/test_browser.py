@@ -4,7 +4,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from chromium import find_chromium
 from playwright.sync_api import expect, sync_playwright
-from test_page import EVIL, LAYERS, layer, report
+from test_page import EVIL, LAYERS, layer, page_of_records, report
 
 from parity.page.render import render
 from parity.port.page import to_page
@@ -28,9 +28,15 @@ def address(tmp_path_factory):
     return path.as_uri()
 
 
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    return page_of_records(tmp_path_factory.mktemp("records")).as_uri()
+
+
 @pytest.fixture
-def opened(browser, address):
-    """A function that opens the page; at the end nothing was said on its console, and no other address was asked."""
+def opened(browser, request):
+    """A function that opens a page; at the end nothing was said on its console, and no other address was asked."""
+    address = request.getfixturevalue("compared" if "records" in request.node.name else "address")
     said, asked, contexts = [], [], []
 
     def open_page(size=DESKTOP, scheme="light", **options):
@@ -147,9 +153,10 @@ def test_a_layer_named_as_a_script_is_text(opened):
     assert page.locator("script").count() == 2
 
 
+@pytest.mark.parametrize("what", ["port", "records"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_it_fits_and_is_accessible(opened, size, scheme):
+def test_it_fits_and_is_accessible(opened, size, scheme, what):
     page = opened(size, scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     found = Axe().run(page).response["violations"]
@@ -172,3 +179,29 @@ def test_without_scripts_the_tree_and_the_tables_are_there(opened):
     page = opened(java_script_enabled=False)
     expect(page.locator("[role=treeitem]:visible")).to_have_count(105)
     expect(page.locator("noscript p")).to_be_visible()
+
+
+def test_the_page_of_records_breaks_no_word_on_a_phone(opened):
+    page = opened(PHONE)
+    heads = page.locator("#detail th")
+    assert max(heads.evaluate_all("all => all.map(each => each.scrollWidth - each.clientWidth)")) <= 0
+    name = page.locator("#detail th", has_text="torch (there), float64")
+    width = name.evaluate("each => each.getBoundingClientRect().width")
+    assert width >= 55, "the longest word of its name does not fit"
+    rows = page.locator("#detail .wide tr").evaluate_all("all => all.map(each => each.clientHeight)")
+    assert max(rows) < 150
+
+
+def test_the_page_of_records_shows_the_run_that_is_wrong(opened):
+    page = opened()
+    expect(page.locator("h1")).to_have_text("Records, held against the reference and each other")
+    expect(page.locator("#view option:checked")).to_have_text("torch (there), float64")
+    expect(page.locator("#detail h2")).to_have_text("SE/1x1")
+    expect(page.locator("#detail canvas")).to_have_count(6)
+    chips = page.locator("#n1 > .row .chip")
+    wrong = chips.all_text_contents()
+    page.select_option("#view", label="paddle, float64")
+    assert chips.all_text_contents() != wrong
+    page.focus("[role=treeitem][tabindex='0']")
+    page.keyboard.press("ArrowUp")
+    assert focused(page) == "SE"

@@ -17,6 +17,7 @@ from parity.page.pictures import OF_NOISE, SIDE, take
 from parity.page.render import BUDGET, render
 from parity.port.page import to_page
 from parity.port.report import Cause, Check, Difference, Error, Layer, Model, Place, Report, Weights
+from parity.runs import record_file as records
 from parity.verdict import results
 from parity.verdict.judge import NOISE_UNITS, RELATIVE
 from parity.verdict.results import Result, Status, Verdict
@@ -298,3 +299,58 @@ def test_parity_run_writes_a_page_with_the_array_that_is_off_most(tmp_path):
     assert sum(picture["counts"]) + picture["exact"] == np.prod(picture["shape"])
     done = parity("run", "--json", "a", "--html", "./a", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (2, "parity: --json and --html must be two files, both are a\n")
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """The page of two records of one framework and one of another, of which one array was changed afterwards."""
+    return page_of_records(tmp_path_factory.mktemp("records"))
+
+
+def page_of_records(folder):
+    assert (
+        parity("plan", "--case", "SE/1x1", "--check", "forward,gradients", "-o", "all.plan", cwd=folder).returncode == 0
+    )
+    for framework, name in (("torch", "here"), ("torch", "there"), ("paddle", "other")):
+        done = parity("record", "--plan", "all.plan", "--framework", framework, "-o", f"{name}.record", cwd=folder)
+        assert done.returncode == 0, done.stderr
+    spoil(folder / "there.record")
+    done = parity("compare", "here.record", "there.record", "other.record", "--html", "page.html", cwd=folder)
+    assert (done.returncode, done.stderr) == (1, "")
+    return folder / "page.html"
+
+
+def spoil(path):
+    """Exchange two values of an output, and sign the record anew, as a machine that computes wrongly would have."""
+    found = records.read(path)
+    [run] = found.outcomes
+    name = next(name for name in run.computed if "float64" in name and name.endswith("output"))
+    wrong = run.computed[name].copy()
+    wrong.flat[0] *= 1.5
+    path.unlink()
+    records.write(path, replace(found, outcomes=[replace(run, computed={**run.computed, name: wrong})]))
+
+
+def test_the_page_of_records_says_which_run_is_wrong(compared):
+    page = Page(compared.read_bytes())
+    assert page.faults == []
+    texts = [each["text"] for each in page.elements]
+    assert "Records, held against the reference and each other" in texts
+    assert any(text.startswith("torch on cpu, made 20") for text in texts)
+    said = [text for text in texts if "SE/1x1 in torch (there), float64, forward" in text]
+    assert said
+    pairs = [each["text"] for each in page.all("tr") if " ~ " in each["text"]]
+    assert any("torch (here) ~ paddle" in text and "relativesame" in text for text in pairs)
+    assert any("torch (here) ~ torch (there)" in text and "DIFFERS" in text for text in pairs)
+    assert {"torch (here), float64", "torch (there), float32", "paddle, float32"} <= {
+        each["text"] for each in page.all("option")
+    }
+    assert page.data["nodes"][1]["pictures"]["torch (there) float64 forward"]["name"].endswith("output")
+
+
+def test_a_page_of_records_replaces_none(compared):
+    folder = compared.parent
+    done = parity("compare", "here.record", "--html", "here.record", cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert records.read(folder / "here.record").outcomes

@@ -17,12 +17,13 @@ HEAD = ("framework", "device", "precision", "check", "error", "limit", "unit", "
 FAILURES = 20
 
 
-def to_page(report: Report, cases: Mapping[str, Case]) -> Page:
-    """The page of a run's report.
+def to_page(report: Report, cases: Mapping[str, Case], *, records: Sequence[tuple[str, str]] = ()) -> Page:
+    """The page of a run's report, or of the records that were compared.
 
     Args:
         report: The results, with their pictures where those were asked for.
         cases: The catalogue by name, which says what a case is.
+        records: Each record's file, and what it holds.
     """
     results = report.results
     every = [*results, *report.more]
@@ -37,11 +38,12 @@ def to_page(report: Report, cases: Mapping[str, Case]) -> Page:
     checked = describe_extent(report)
     environment = ", ".join(f"{key} {value}" for key, value in report.environment.items() if key != "backends")
     pairs = Table("Two runs against each other", ("case", *HEAD), [(each.case, *_row(each)) for each in report.more])
+    subject, more = ("Records", " and each other" * (len(records) > 1)) if records else ("The catalogue", "")
     return Page(
-        title="The catalogue, held against the reference",
+        title=f"{subject}, held against the reference{more}",
         passed=report.passed,
         verdict=f"{'all the same' if report.passed else f'{len(failed)} checks failed'}: {checked}",
-        facts=[("computed with", environment)],
+        facts=[*records, ("judged with" if records else "computed with", environment)],
         findings=[Finding(f"{len(failed)} checks failed", _say(failed))] if failed else [],
         tables=[pairs] if report.more else [],
         views=[_view(*place) for place in places],

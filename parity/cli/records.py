@@ -11,6 +11,7 @@ from ..catalogue import cases as catalogue
 from ..catalogue.inputs import default_image, read_image
 from ..catalogue.tasks import CHECKS, DTYPES
 from ..errors import ParityError
+from ..page.render import render
 from ..runs import record as recording
 from ..runs import record_file as records
 from ..weights.files import atomic
@@ -24,6 +25,7 @@ from .options import (
     Dtypes,
     Force,
     Frameworks,
+    Html,
     Image,
     Json,
     NoCache,
@@ -32,11 +34,12 @@ from .options import (
     Seed,
     Timeout,
     Verbose,
-    check_report,
+    check_reports,
     choose,
     choose_backends,
     split,
 )
+from .page import to_page
 from .report import print_environment, print_report, to_json
 from .terminal import cases_bar
 from .terminal import console as console_for
@@ -112,26 +115,38 @@ def record(
 def compare(
     record: Annotated[list[Path], typer.Argument(help="Files that `parity record` wrote, on any machines.")],
     json: Json = None,
+    html: Html = None,
     verbose: Verbose = False,
 ) -> None:
     """Judge records against the reference and each other.
 
-    The exit code is that of `parity run`.
+    The exit code is that of `parity run`, and so is the page.
 
     \b
     parity compare torch.record paddle.record flax.record
+    parity compare torch.record flax.record --html records.html
     """
-    check_report(json, *record)
+    output = check_reports({"--json": json, "--html": html}, *record)
     if len(set(record)) < len(record):
         raise ParityError("a record cannot be compared with itself; a file is named twice")
     found = [records.read(path) for path in record]
     with cases_bar() as bar:
         task = bar.add_task("judging", total=len(found[0].cases))
-        report = recording.compare(record, found, advance=partial(bar.advance, task))
-    print_report(report, console_for(json), verbose=verbose)
+        report = recording.compare(record, found, detail=html is not None, advance=partial(bar.advance, task))
+    print_report(report, console_for(output), verbose=verbose)
     if json is not None:
         atomic.write_bytes(json, to_json(report).encode(), force=True)
+    if html is not None:
+        cases = {case.name: case for case in found[0].cases}
+        held = [(str(path), _describe(each)) for path, each in zip(record, found, strict=True)]
+        atomic.write_bytes(html, render(to_page(report, cases, records=held)), force=True)
     raise typer.Exit(0 if report.passed else 1)
+
+
+def _describe(record: records.Record) -> str:
+    """What was computed, on what, and when."""
+    runs = [f"{outcome.framework} on {outcome.device}" for outcome in record.outcomes]
+    return f"{', '.join(runs)}, made {record.made}"
 
 
 def draw_plan(

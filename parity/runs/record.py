@@ -21,6 +21,7 @@ from ..workers import pool, precision_probe
 from ..workers.backend import Backend
 from ..workers.outcome import Outcome
 from . import record_file as records
+from .pictures import take_all
 from .record_file import Record
 from .run import draw, draw_all_training, plan_all
 
@@ -46,8 +47,20 @@ def record(
     return replace(planned, outcomes=outcomes, made=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-def compare(paths: Sequence[Path], found: Sequence[Record], *, advance: Callable[[], None] = lambda: None) -> Report:
+def compare(
+    paths: Sequence[Path],
+    found: Sequence[Record],
+    *,
+    detail: bool = False,
+    advance: Callable[[], None] = lambda: None,
+) -> Report:
     """The verdict on every run of the records, against the reference and against each other.
+
+    Args:
+        paths: The records' files.
+        found: What they hold.
+        detail: Whether the array that is off most in each check is pictured.
+        advance: Called once for each case that is judged.
 
     Raises:
         ParityError: where the records are not of the same cases, seed, checks, precisions, inputs and arithmetic, or
@@ -74,6 +87,8 @@ def compare(paths: Sequence[Path], found: Sequence[Record], *, advance: Callable
     report = judge_all(outcomes, jobs, expectations, first.seed)
     if not report.results:
         raise ParityError(f"{paths[0]} holds nothing to judge: no case has such a check in such a precision")
+    if detail:
+        report.pictures.update(take_all(outcomes, jobs, expectations))
     return replace(
         report, more=[result for a, b in combinations(outcomes, 2) for result in _pair(a, b, jobs, expectations)]
     )
