@@ -144,7 +144,7 @@ def compare(
 
 
 def _describe(record: records.Record) -> str:
-    """What was computed, on what, and when."""
+    """A line on a record: its frameworks, their devices, and when it was made."""
     runs = [f"{outcome.framework} on {outcome.device}" for outcome in record.outcomes]
     return f"{', '.join(runs)}, made {record.made}"
 

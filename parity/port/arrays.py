@@ -59,7 +59,7 @@ class Slot:
 
     @property
     def is_sum(self) -> bool:
-        """Whether what is one bias here is two in PyTorch's form."""
+        """Whether one bias here is two in PyTorch's form."""
         return self.leaf is not None and self.leaf.leaf.added is not None and self.framework == "flax"
 
     def _moved(self, arrays: Sequence[np.ndarray], source: str, target: str) -> list[np.ndarray]:

@@ -27,7 +27,7 @@ class Bundle:
 
     @property
     def joins(self) -> bool:
-        """Whether what is one on one side is several on the other."""
+        """Whether one array of one side is several of the other."""
         return len(self.rule.theirs) != 1 or len(self.rule.ours) != 1
 
     def line(self) -> str:
@@ -44,7 +44,7 @@ class Bundle:
 
 
 def from_dict(data: Mapping[str, Any]) -> Bundle:
-    """What `to_dict` gave."""
+    """The bundle that `to_dict` described."""
     left, right = data["axes"]
     rule = Rule(tuple(data["theirs"]), tuple(data["ours"]), axes=(left, right), sizes=dict(data["sizes"]))
     return Bundle(rule, data["native"])

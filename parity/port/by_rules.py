@@ -1,4 +1,4 @@
-"""The pairing as a file of rules says it, and such a file of what was paired."""
+"""Read a pairing from a file of rules, and write one to such a file."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from .weights import Pairing, add, owner
 
 
 def bundles_of(rules: str, original: Arrays, natives: Sequence[tuple[Sequence[str], Sequence[str]]]) -> list[Bundle]:
-    """What a file of rules says of arrays that are one on one side and several on the other, or have other axes.
+    """The bundles that a file of rules describes: its lines with axes.
 
     Args:
         rules: A dialect, or a file of rules.

@@ -75,7 +75,7 @@ class Trial:
                     self.best, self.taken[number] = found, way
 
     def distance(self, number: int, way: int) -> float:
-        """How near the port comes with that way of that choice."""
+        """Run the port with that way of that choice: the distance of its outputs from the original's."""
         ways = {**dict(enumerate(self.taken)), number: way}
         self.runs += 1
         found = self.run({k: v for i, each in ways.items() for k, v in self.choices[i].options[each].items()})

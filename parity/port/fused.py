@@ -59,7 +59,7 @@ class Family:
 def families(
     original: Arrays, port: Arrays, left: Sequence[str], right: Sequence[str], laid_out: frozenset[str] = frozenset()
 ) -> list[Family]:
-    """What of the arrays without a partner may be one on one side and several on the other, or have other axes.
+    """Candidates among the arrays without a partner: one on one side and several on the other, or with other axes.
 
     Args:
         original: The original's arrays.
@@ -188,7 +188,7 @@ def _groups(keys: Sequence[str], arrays: Arrays, parts: int) -> Iterator[Group]:
 
 
 def _kind(names: Sequence[str]) -> str:
-    """What the names of a group begin with: a cell has gates for what comes in, and for what it keeps."""
+    """The beginning that the names of a group share: a cell has gates for its input and for its state."""
     return f" {_beginning(names)}"
 
 
@@ -223,7 +223,7 @@ def _in_roles(names: list[str], parts: int) -> list[str]:
 
 
 def _beginning(names: Sequence[str]) -> str:
-    """What all begin with."""
+    """The longest beginning that all names share."""
     same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
     return "".join(letters[0] for letters in same)
 
@@ -251,7 +251,7 @@ def _alike(one: str, other: str) -> float:
 
 
 def describe(bundles: Sequence[Bundle]) -> str:
-    """What the bundles join, in words: the first, and how many more."""
+    """The bundles in words: the first, and how many more there are."""
     rule = bundles[0].rule
     more = f" and {len(bundles) - 1} more alike" if len(bundles) > 1 else ""
     return f"{template(rule.ours)} is {template(rule.theirs)}, {' -> '.join(rule.axes)}{more}"

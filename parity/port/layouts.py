@@ -1,4 +1,4 @@
-"""How the axes of one array may be those of several, where shapes alone tell."""
+"""Enumerate the ways in which one array can be several others, from their shapes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
