@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+LOWER ?= flax
 INSTALLED := $(VENV)/installed
 
 .PHONY: parity test test-ray test-browser lower check install clean
@@ -21,10 +22,10 @@ test-browser: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
 	$(BIN)/python -m pytest tests/test_browser.py
 
-# Compiles for GPUs that are not there; the compiler's environment takes 1.3 GB.
+# Compiles for GPUs that are not there; Flax's compiler takes 1.3 GB, PyTorch's 1.7 GB more: `make lower LOWER=flax,torch`.
 lower: install
-	test -f $(VENV)-lower/parity.toml || $(BIN)/parity envs $(VENV)-lower --lower --framework flax
-	$(BIN)/parity lower --config $(VENV)-lower/parity.toml --framework flax
+	test -f $(VENV)-lower/parity.toml || $(BIN)/parity envs $(VENV)-lower --lower --framework $(LOWER)
+	$(BIN)/parity lower --config $(VENV)-lower/parity.toml --framework $(LOWER)
 
 check: install
 	$(BIN)/ruff check .

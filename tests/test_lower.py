@@ -1,7 +1,8 @@
 """Programs compiled for GPUs that are not there: what is read in them, and that each fault is found by its name."""
 
 import json
-from pathlib import Path
+import os
+import tomllib
 
 import pytest
 from commands import ROOT, parity
@@ -12,8 +13,9 @@ from parity.lower.controls import CONTROLS
 from parity.lower.run import Findings, distinct
 
 ENVIRONMENT = ROOT / ".venv-lower" / "parity.toml"
-# The compiler is 1.3 GB: `make lower` makes its environment.
-INSTALLED = ["flax"] if ENVIRONMENT.is_file() else []
+# Flax's compiler is 1.3 GB, PyTorch's 1.7: `make lower` makes their environments.
+INSTALLED = sorted(tomllib.loads(ENVIRONMENT.read_text())["python"]) if ENVIRONMENT.is_file() else []
+TORCH = ["torch"] if "torch" in INSTALLED else []
 
 
 def kernel(*lines):
@@ -25,6 +27,10 @@ def kernel(*lines):
 
 
 LOADED = "ld.global.nc.b32 %r1, [%rd1]", "ld.global.b32 %r2, [%rd2]"
+VECTOR = (
+    "ld.global.v2.b32 { %r9, %r1 }, [ %rd1 + 0 ]",
+    "@%p2 ld.global.L1::evict_last.v2.b32 { %r8, %r2 }, [ %rd2 + 0 ]",
+)
 RECOMPUTED = "fma.rn.f32 %r3, %r1, %r1, %r1"
 
 
@@ -42,6 +48,23 @@ RECOMPUTED = "fma.rn.f32 %r3, %r1, %r1, %r1"
         ([*LOADED, RECOMPUTED, "setp.eq.f32 %p1, %r3, %r2"], "fused"),
         ([*LOADED, RECOMPUTED, "setp.neu.ftz.f32 %p1, %r2, %r3"], "fused"),
         ([*LOADED, RECOMPUTED, "mov.b32 %r4, %r3", "setp.eq.f32 %p1, %r4, %r2"], "fused"),
+        # As Triton has it: several loaded at once, two operations at once, opcodes with hints for the cache.
+        ([*VECTOR, RECOMPUTED, "setp.eq.f32 %p1, %r3, %r2"], "fused"),
+        (
+            [*VECTOR, "fma.rn.f32x2 %rd3, %rd1, %rd1, %rd1", "mov.b64 {%r4, %r5}, %rd3", "setp.eq.f32 %p1, %r5, %r2"],
+            "fused",
+        ),
+        (
+            [
+                *VECTOR,
+                "mul.f32x2 %rd3, %rd1, %rd1",
+                "add.f32x2 %rd4, %rd3, %rd1",
+                "mov.b64 {%r4, %r5}, %rd4",
+                "setp.eq.f32 %p1, %r5, %r2",
+            ],
+            "fused",
+        ),
+        ([*VECTOR, RECOMPUTED, "setp.eq.f32 %p1, %r1, %r2"], ""),
         # The assembler may put these two together, and not those that say how they round.
         ([*LOADED, "mul.f32 %r3, %r1, %r1", "add.f32 %r4, %r3, %r1", "setp.eq.f32 %p1, %r4, %r2"], "fused"),
         ([*LOADED, "mul.rn.f32 %r3, %r1, %r1", "add.rn.f32 %r4, %r3, %r1", "setp.eq.f32 %p1, %r4, %r2"], ""),
@@ -126,10 +149,15 @@ def test_a_program_is_compiled_once_for_cases_that_differ_in_their_values_alone(
     ("arguments", "words"),
     [
         (["--target", "h1000"], "--target must be one of h100, a100, b200, got 'h1000'"),
-        (["--framework", "paddle"], "--framework must be one of flax, got 'paddle'"),
+        (["--framework", "paddle"], "--framework must be one of flax, torch, got 'paddle'"),
         (["net.py:build"], "net.py is not there"),
         (["--shape", "2,3"], "--shape is for a factory of yours"),
         (["--case", "SE/1x1"], "is not installed for"),
+        (
+            ["--case", "SE/1x1", "--framework", "torch"],
+            "triton, which compiling torch for a GPU needs, is not installed",
+        ),
+        ([f"{__file__}:kernel"], "--framework must say whose"),
     ],
 )
 def test_what_cannot_be_compiled_is_one_line_and_exit_2(arguments, words):
@@ -139,12 +167,17 @@ def test_what_cannot_be_compiled_is_one_line_and_exit_2(arguments, words):
     assert len(done.stderr.splitlines()) == 1
 
 
+# Convolutions that a library computes of SpatialAttention, in eval and in train mode. XLA calls two for the gradients;
+# PyTorch one for both, and in eval mode the forward pass is compiled once more, without gradients.
+PRODUCTS = {"flax": [3, 3], "torch": [3, 2]}
+
+
 @pytest.mark.parametrize("framework", INSTALLED)
 def test_every_fault_is_found_and_a_module_has_none_for_three_devices(framework, tmp_path):
-    report = tmp_path / "lower.json"
+    report, kept = tmp_path / "lower.json", tmp_path / "kept"
     done = parity(
         *("lower", "--config", str(ENVIRONMENT), "--framework", framework, "--case", "SpatialAttention/default"),
-        *("--target", "all", "--json", str(report)),
+        *("--target", "all", "--json", str(report), "--keep", str(kept)),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(report.read_text())
@@ -152,11 +185,26 @@ def test_every_fault_is_found_and_a_module_has_none_for_three_devices(framework,
     assert [(each["target"], each["faults"]) for each in found["programs"]] == [
         (target, {}) for target in targets.TARGETS for _ in range(2)
     ]
-    assert all(each["products"] == 3 and each["kernels"] > 2 and each["memory"] for each in found["programs"])
+    assert [each["products"] for each in found["programs"]] == 3 * PRODUCTS[framework]
+    assert all(each["kernels"] > 2 and each["memory"] for each in found["programs"])
     assert found["claim"] == "compiled for h100, a100, b200 and read; never executed"
+    written = "".join(path.read_text() for path in kept.rglob("*.ptx"))
+    assert {line for line in written.splitlines() if line.startswith(".target")} >= {".target sm_90a", ".target sm_80"}
 
 
-OWN = """
+@pytest.mark.parametrize("framework", TORCH)
+def test_without_fused_products_and_sums_the_control_that_has_one_is_missed(framework):
+    """Inductor's switch for that takes the fault away, so that the command must say that it found none."""
+    env = {**os.environ, "TORCHINDUCTOR_EMULATE_PRECISION_CASTS": "1"}
+    done = parity("lower", "--controls", "--config", str(ENVIRONMENT), "--framework", framework, env=env)
+    assert done.returncode == 1
+    missed = [line for line in done.stdout.splitlines() if line.startswith("MISSED")]
+    (control,) = [each for each in CONTROLS if (each.framework, each.fault) == (framework, "fma")]
+    assert missed == [f"MISSED {control.title} (torch, h100): fma was not found"]
+
+
+OWN = {
+    "flax": """
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -166,17 +214,52 @@ def build():
 
 def low():
     return lambda a: jnp.matmul(a, a, precision="default"), (jax.ShapeDtypeStruct((64, 64), "float32"),)
-"""
+""",
+    "torch": """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+def build():
+    return nn.Sequential(nn.Conv2d(9, 4, 3, padding=1), nn.BatchNorm2d(4), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 3))
+
+def low():
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    return torch.matmul, (torch.zeros(64, 64, requires_grad=True), torch.zeros(64, 64))
+
+def attention():
+    return F.scaled_dot_product_attention, tuple(torch.zeros(1, 2, 8, 4) for _ in range(3))
+
+def broken():
+    return lambda a: a + 1 if a.sum() > 0 else a, (torch.zeros(3),)
+""",
+}
+
+
+def own_program(framework, folder, factory, *options):
+    (folder / "own.py").write_text(OWN[framework])
+    settings = ["--config", str(ENVIRONMENT), "--framework", framework]
+    return parity("lower", f"{folder / 'own.py'}:{factory}", *options, *settings)
 
 
 @pytest.mark.parametrize("framework", INSTALLED)
 def test_a_function_of_ones_own_is_judged_too(framework, tmp_path):
-    (tmp_path / "own.py").write_text(OWN)
-    settings = ["--config", str(ENVIRONMENT), "--framework", framework]
-    own = str(tmp_path / "own.py")
-    right = parity("lower", f"{own}:build", "--shape", "2,9,8,3", *settings)
+    right = own_program(framework, tmp_path, "build", "--shape", "2,9,8,3")
     assert right.returncode == 0, right.stdout + right.stderr
-    wrong = parity("lower", f"{own}:low", *settings)
+    wrong = own_program(framework, tmp_path, "low")
     assert wrong.returncode == 1
     assert "a product of float32 in less than full precision" in wrong.stdout
-    assert Path(own).is_file()
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        ("attention", "a library's routine that nobody here has judged: scaled_dot_product_attention"),
+        ("broken", "FAILED"),
+    ],
+)
+@pytest.mark.parametrize("framework", TORCH)
+def test_what_cannot_be_read_is_no_pass(framework, factory, words, tmp_path):
+    done = own_program(framework, tmp_path, factory)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert words in done.stdout

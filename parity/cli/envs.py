@@ -20,7 +20,9 @@ def envs(
     device: Annotated[str, typer.Option(help="cpu, or gpu for one by NVIDIA.")] = "cpu",
     framework: Frameworks = None,
     yes: Annotated[bool, typer.Option("--yes", help="Run the commands of --device gpu, not only show them.")] = False,
-    lower: Annotated[bool, typer.Option("--lower", help="With the compiler of `parity lower`; flax alone.")] = False,
+    lower: Annotated[
+        bool, typer.Option("--lower", help="With the compilers of `parity lower`: flax and torch.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the folder's parity.toml if it exists.")] = False,
 ) -> None:
     """Make an environment for each framework.

@@ -2,6 +2,7 @@
 
 import json as json_format
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,23 +55,27 @@ def lower(
 ) -> None:
     """Compile for GPUs that are not there, and read what came out.
 
-    Of each case the forward pass and the gradients, in eval and train mode: every product in full float32, no TF32 or
-    bfloat16 on tensor cores, no atomics, no fused product and sum between a maximum's input and its comparison, and the
-    memory. Each run begins with programs that are wrong on purpose; if one of their faults is not found, it fails.
+    Of each case the forward pass and the gradients, in eval and train mode, as XLA compiles Flax and Inductor PyTorch:
+    every product in full float32, no TF32 or bfloat16 on tensor cores, no atomics, no fused product and sum between a
+    maximum's input and its comparison, and the memory. Each run begins with programs that are wrong on purpose; if one
+    of their faults is not found, it fails.
     Nothing is executed: what a library computes is not seen. Exit code 0: no fault; 1: a fault; 2: it could not run.
 
     \b
     parity envs lower --lower
     parity lower --config lower/parity.toml --target all
-    parity lower net.py:build --shape 2,64,64,3 --config lower/parity.toml --framework flax
+    parity lower net.py:build --shape 2,3,64,64 --config lower/parity.toml --framework torch
     """
-    chosen = choose(split(framework) or ["flax"], lowering.FRAMEWORKS, "--framework")
+    named = {**configuration.find(config).python, **interpreters.parse(python or ())}
+    chosen = choose(split(framework) or _named(named), lowering.FRAMEWORKS, "--framework")
     targets = list(TARGETS) if split(target) == ["all"] else choose(split(target) or TARGETS[:1], TARGETS, "--target")
     check_report(json)
     if own is not None and (case or all):
         raise ParityError("--case and --all are of the catalogue; leave them out for a factory of yours")
     if own is not None:
         load.check_form(own)
+        if len(chosen) > 1:
+            raise ParityError(f"--framework must say whose {own} is: {' or '.join(chosen)}")
     elif shape:
         raise ParityError("--shape is for a factory of yours: parity lower net.py:build --shape 2,3,64,64")
     if keep is not None and keep.exists() and not keep.is_dir():
@@ -83,11 +88,7 @@ def lower(
         shapes=[array.shape for array in from_shapes(shape or [], 0)],
         keep=str(keep.absolute()) if keep else "",
     )
-    pythons = {
-        **dict.fromkeys(chosen, sys.executable),
-        **configuration.find(config).python,
-        **interpreters.parse(python or ()),
-    }
+    pythons = {**dict.fromkeys(chosen, sys.executable), **named}
     with cases_bar() as bar:
         task = bar.add_task("compiling", total=sum(order.programs(name) for name in chosen))
         findings = lowering.lower(order, pythons, chosen, advance=partial(bar.advance, task))
@@ -95,6 +96,11 @@ def lower(
     if json is not None:
         write_bytes(json, (json_format.dumps(_document(findings, targets), indent=2) + "\n").encode(), force=True)
     raise typer.Exit(0 if findings.passed else 1)
+
+
+def _named(pythons: Mapping[str, str]) -> list[str]:
+    """The frameworks that have an interpreter of their own, or all."""
+    return [name for name in lowering.FRAMEWORKS if name in pythons] or list(lowering.FRAMEWORKS)
 
 
 def _cases(patterns: list[str], *, all: bool) -> list[catalogue.Case]:

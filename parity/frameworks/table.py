@@ -48,6 +48,8 @@ TABLE: Mapping[str, Framework] = {
             pip_gpu=("torch",),
             label="pt",
             abilities=Abilities(("eager", "torch.compile", "torch.export", "channels-last", "folded")),
+            # It compiles what Inductor generates, to PTX.
+            pip_lower=("triton=={triton}",),
             switches={"NVIDIA_TF32_OVERRIDE": "0", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
             tf32={"NVIDIA_TF32_OVERRIDE": ""},
         ),

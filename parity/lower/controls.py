@@ -19,4 +19,9 @@ CONTROLS = (
     Control("flax", "atomics", "a scattered sum without deterministic operations", "atomics"),
     Control("flax", "fma", "a maximum that is compared with its input computed anew", "fma"),
     Control("flax", "memory", "an array larger than the device", "memory"),
+    Control("torch", "tf32", "SE_ASPP with TF32 left on", "precision"),
+    Control("torch", "product", "a generated matrix product with TF32 left on", "tensor cores"),
+    Control("torch", "atomics", "a scattered sum without deterministic algorithms", "atomics"),
+    Control("torch", "fma", "a maximum that is compared with its input computed anew", "fma"),
+    Control("torch", "memory", "an array larger than the device", "memory"),
 )

@@ -5,7 +5,8 @@ An instruction is a line `%name = type opcode(%operands), attribute=value, ...`.
 """
 
 import re
-from dataclasses import dataclass
+
+from .calls import Product, Reading
 
 # `%name = f32[2,3]{1,0} dot(...)`, or with a tuple of results.
 _INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.-]+) = (\(.*?\)|\S+) ([\w-]+)\((.*)$")
@@ -21,29 +22,6 @@ LIBRARIES = ("__cudnn$conv", "__cublas$", "__cudnn$fmha", "__cudnn$fusion", "__c
 HARMLESS = ("AllocateBuffer", "__cub$", "cu_threefry2x32", "Sharding", "annotate_device_placement", "TopK")
 # Algorithms for float32 factors that take fewer digits of them than they have.
 _LOW = re.compile(r"tf32|bf16|f16_f16|any_f8")
-
-
-@dataclass(frozen=True)
-class Product:
-    """A matrix product or a convolution: its name, who computes it, the factors' type, and the precision asked for."""
-
-    name: str
-    by: str
-    kind: str
-    precision: str
-
-    @property
-    def is_full(self) -> bool:
-        """Whether float32 factors are taken as they are."""
-        return self.kind != "f32" or (self.precision == "highest,highest")
-
-
-@dataclass(frozen=True)
-class Reading:
-    """The products of a program, and calls of libraries that this reader knows nothing of."""
-
-    products: tuple[Product, ...]
-    unknown: tuple[str, ...]
 
 
 def read(text: str) -> Reading:

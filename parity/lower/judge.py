@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from . import hlo, ptx, targets
+from . import ptx, targets
+from .calls import Reading
 
 # What can be wrong, by the name that a fault has.
 FAULTS = {
@@ -42,7 +43,7 @@ def judge(
     framework: str,
     target: str,
     *,
-    calls: hlo.Reading | None,
+    calls: Reading | None,
     kernels: Sequence[ptx.Reading],
     memory: int,
     seconds: float,
@@ -60,7 +61,7 @@ def judge(
 
 
 def _faults(
-    target: str, calls: hlo.Reading | None, kernels: Sequence[ptx.Reading], memory: int
+    target: str, calls: Reading | None, kernels: Sequence[ptx.Reading], memory: int
 ) -> Iterator[tuple[str, str]]:
     for product in calls.products if calls else ():
         if not product.is_full:

@@ -12,6 +12,9 @@ from itertools import zip_longest
 _ENTRY = re.compile(r"^[.\w ]*\.(?:entry|func)\s+(?:\([^)]*\)\s*)?([\w$.]+)\s*\(", re.MULTILINE)
 _INSTRUCTION = re.compile(r"^\s*(?:@!?%\w+\s+)?([a-z][\w.:]*)\s+([^;]*);", re.MULTILINE)
 _REGISTER = re.compile(r"%[a-z]+\d+")
+# The first operand is what is written: a register, two (`%p1|%p2`), or a vector of them in braces.
+_WRITTEN = re.compile(r"\{[^}]*\}|[^,]*")
+_WRITES_NONE = ("st.", "red.", "bra", "ret", "bar")
 # Products on tensor cores; their opcode ends with the types of the result, the factors and what is added.
 _TENSOR = re.compile(r"^(?:mma|wmma\.mma|wgmma\.mma_async|tcgen05\.mma)\b")
 _LOW = re.compile(r"\b(tf32|bf16|f16|e4m3|e5m2|kind::tf32|kind::f16)\b")
@@ -19,10 +22,10 @@ _LOW = re.compile(r"\b(tf32|bf16|f16|e4m3|e5m2|kind::tf32|kind::f16)\b")
 _ATOMIC = re.compile(r"^(?:atom|red)\.")
 _EQUALITY = re.compile(r"^setp?\.(?:eq|ne|equ|neu)\.(?:\w+\.)*f(?:32|64)$")
 _FUSED = re.compile(r"^fma\.")
-# Without `.rn` the assembler may put a product and a sum together.
+# Without `.rn` the assembler may put a product and a sum together; on a B200 two at once are f32x2.
 _LOOSE = {
-    "mul": re.compile(r"^mul\.(?:ftz\.)?(?:sat\.)?f32$"),
-    "add": re.compile(r"^(?:add|sub)\.(?:ftz\.)?(?:sat\.)?f32$"),
+    "mul": re.compile(r"^mul\.(?:ftz\.)?(?:sat\.)?f32(?:x2)?$"),
+    "add": re.compile(r"^(?:add|sub)\.(?:ftz\.)?(?:sat\.)?f32(?:x2)?$"),
 }
 _APPROXIMATE = re.compile(r"^(?:ex2|lg2|rcp|rsqrt|sqrt|div|sin|cos|tanh)\.(?:approx|full)\b")
 
@@ -31,12 +34,11 @@ GLOBAL = "ld.global"
 
 @dataclass(frozen=True)
 class Instruction:
-    """An operation with the register that it writes and those that it reads; `text` is what stands behind it."""
+    """An operation with the registers that it writes and those that it reads."""
 
     opcode: str
-    target: str
+    targets: tuple[str, ...]
     sources: tuple[str, ...]
-    text: str
 
 
 @dataclass(frozen=True)
@@ -65,17 +67,15 @@ def kernels(text: str) -> Iterator[tuple[str, str]]:
 def parse(body: str) -> Iterator[Instruction]:
     """The instructions of a kernel; its declarations begin with a dot and are none."""
     for opcode, operands in _INSTRUCTION.findall(body):
-        registers = _REGISTER.findall(operands)
-        stores = opcode.startswith(("st.", "red.", "bra", "ret", "bar"))
-        yield Instruction(
-            opcode, "" if stores or not registers else registers[0], tuple(registers[not stores :]), operands
-        )
+        written = "" if opcode.startswith(_WRITES_NONE) else _WRITTEN.match(operands)[0]  # type: ignore[index]
+        yield Instruction(opcode, *(tuple(_REGISTER.findall(each)) for each in (written, operands[len(written) :])))
 
 
 def _read(name: str, body: Sequence[Instruction]) -> Reading:
     writers: dict[str, list[Instruction]] = {}
     for each in body:
-        writers.setdefault(each.target, []).append(each)
+        for register in each.targets:
+            writers.setdefault(register, []).append(each)
     opcodes = [each.opcode for each in body]
     return Reading(
         name,

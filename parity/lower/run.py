@@ -5,8 +5,10 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from ..catalogue.cases import Case
@@ -17,9 +19,12 @@ from .controls import CONTROLS
 from .judge import Program
 
 # Those whose compiler works without the device, each in a file of its name.
-FRAMEWORKS = ("flax",)
+FRAMEWORKS = ("flax", "torch")
 # What XLA writes down of a program; its name begins with the mark, see `parity.lower.flax`.
 DUMP = "--xla_dump_to={folder} --xla_dump_hlo_module_re=lowered"
+
+# Where Inductor and Triton keep what they have compiled, which is read and thrown away.
+CODE = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,18 @@ class Findings:
     programs: list[Program] = field(default_factory=list)
     controls: dict[str, list[Program]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+
+    def add(self, framework: str, message: Mapping[str, Any]) -> None:
+        """Take what a process said of a program."""
+        if "failed" in message:
+            self.failed[f"{message['failed']} in {framework}"] = message["why"]
+            return
+        program = Program(**message["program"])
+        title = f"{framework} {program.name}"
+        if any(title == f"{each.framework} {each.title}" for each in CONTROLS):
+            self.controls.setdefault(title, []).append(program)
+        else:
+            self.programs.append(program)
 
     @property
     def missed(self) -> list[str]:
@@ -81,28 +98,61 @@ def distinct(cases: Sequence[Case]) -> list[Case]:
 def lower(
     order: Order, pythons: Mapping[str, str], frameworks: Sequence[str], *, advance: Callable[[], None] = lambda: None
 ) -> Findings:
-    """Compile what is ordered in a process for each framework, one after the other: compilers use all cores.
+    """Compile what is ordered in a process for each framework and device, as many at once as there are cores.
 
     Raises:
         ParityError: Where a framework's compiler is not there, or its process dies.
     """
-    findings = Findings()
-    for framework in frameworks:
-        for message in _messages(framework, pythons[framework], order):
+    parts = [(framework, target) for framework in frameworks for target in order.targets]
+    started = _Started()
+
+    def say(framework: str, target: str) -> list[dict[str, Any]]:
+        said = []
+        for message in _messages(framework, pythons[framework], replace(order, targets=[target]), started):
             advance()
-            if "failed" in message:
-                findings.failed[f"{message['failed']} in {framework}"] = message["why"]
-                continue
-            program = Program(**message["program"])
-            title = f"{framework} {program.name}"
-            if any(title == f"{each.framework} {each.title}" for each in CONTROLS):
-                findings.controls.setdefault(title, []).append(program)
-            else:
-                findings.programs.append(program)
+            said.append(message)
+        return said
+
+    with ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1)) as pool:
+        try:
+            todo = [pool.submit(say, *part) for part in parts]
+            # One that is refused stops the others, and so does whatever ends this process.
+            for done in wait(todo, return_when=FIRST_EXCEPTION).done:
+                done.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            started.stop()
+    findings = Findings()
+    for (framework, _), part in zip(parts, todo, strict=True):
+        for message in part.result():
+            findings.add(framework, message)
     return findings
 
 
-def _messages(framework: str, python: str, order: Order) -> Iterator[dict[str, Any]]:
+class _Started:
+    """The processes that compile; stopped, they are killed, and no other is started."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._processes: list[subprocess.Popen[Any]] = []
+        self._stopped = False
+
+    def start(self, command: Sequence[str], **options: Any) -> "subprocess.Popen[Any]":
+        with self._lock:
+            if self._stopped:
+                raise ParityError("stopped")
+            process = subprocess.Popen(command, **options)
+            self._processes.append(process)
+            return process
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            for process in self._processes:
+                process.kill()
+
+
+def _messages(framework: str, python: str, order: Order, started: _Started | None = None) -> Iterator[dict[str, Any]]:
     """What the process of a framework says of each program."""
     with tempfile.TemporaryDirectory(prefix="parity-lower-") as name:
         folder = Path(name)
@@ -111,7 +161,7 @@ def _messages(framework: str, python: str, order: Order) -> Iterator[dict[str, A
         ours, its = os.pipe()
         with log.open("w") as output, os.fdopen(ours) as lines:
             try:
-                process = subprocess.Popen(
+                process = (started or _Started()).start(
                     [python, "-m", "parity.lower.worker", str(its), framework, name],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -150,8 +200,11 @@ def _environment(framework: str, folder: Path) -> dict[str, str]:
     """A process's environment: the honest switches, no device, and the path to this package."""
     environment = switches.environment(framework, "cpu")
     environment.pop("PYTHONHOME", None)
-    environment["XLA_FLAGS"] += f" {DUMP.format(folder=folder / 'dump')}"
-    environment["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    if framework == "flax":
+        environment["XLA_FLAGS"] += f" {DUMP.format(folder=folder / 'dump')}"
+        environment["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    if framework == "torch":
+        environment |= {name: str(folder / "code") for name in CODE}
     return {
         **environment,
         "PYTHONPATH": interpreters.search_path(folder),

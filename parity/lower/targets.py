@@ -18,6 +18,19 @@ def memory(name: str) -> int:
     return _number(name, "device_memory_size")
 
 
+def title(name: str) -> str:
+    """The device's full name."""
+    found = re.search(r'device_description_str: "([^"]+)"', describe(name))
+    assert found is not None, name
+    return found[1]
+
+
+def integers(name: str) -> dict[str, int]:
+    """Every whole number of the description by its field; of several with a name the first, which is the device's."""
+    pairs = re.findall(r"\b(\w+): (\d+)\b(?!\.)", describe(name))
+    return {field: int(value) for field, value in reversed(pairs)}
+
+
 def _number(name: str, field: str) -> int:
     found = re.search(rf"{re.escape(field)}: (\d+)", describe(name))
     assert found is not None, f"{field} of {name}"

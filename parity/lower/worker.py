@@ -61,7 +61,8 @@ def work(name: str, folder: Path, say: Callable[..., None]) -> None:
         for program in programs:
             say(program=program.as_dict())
         if job["keep"]:
-            shutil.copytree(dump, Path(job["keep"]) / title.replace("/", "_").replace(" ", "_"), dirs_exist_ok=True)
+            kept = Path(job["keep"]) / name / title.replace("/", "_").replace(" ", "_")
+            shutil.copytree(dump, kept, dirs_exist_ok=True)
 
 
 def load(name: str) -> Any:
@@ -78,7 +79,7 @@ def load(name: str) -> Any:
     except ModuleNotFoundError as error:
         raise ParityError(
             f"{error.name}, which compiling {name} for a GPU needs, is not installed for {sys.executable}; "
-            "`parity envs FOLDER --lower` makes an environment that has it"
+            f"`parity envs FOLDER --lower --framework {name}` makes an environment that has it"
         ) from None
     return adapter
 
