@@ -259,6 +259,25 @@ def test_operations_that_the_model_does_not_know_are_named():
     assert function.unknown == {"fft", "qr"}
 
 
+def test_a_pool_s_gradient_errs_alike_where_only_deterministic_kernels_may_run():
+    def gradient(seed):
+        x = torch.randn(2, 4, 9, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        with MonteCarlo(2.0**-24, seed) as engine:
+            (F.max_pool2d(x, 3, 2, padding=1) ** 2).sum().backward()
+        assert engine.unknown == set()
+        return x.grad
+
+    usual = gradient(1)
+    torch.use_deterministic_algorithms(True)
+    try:
+        found = gradient(1)
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(found, usual)
+    assert not torch.equal(found, gradient(2))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.bool])
 def test_other_types_are_left_as_they_are(dtype):
     x = torch.arange(30).to(dtype)

@@ -1,7 +1,7 @@
 """Random-rounding Monte Carlo arithmetic of any PyTorch computation, forward and backward."""
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from math import log2, prod, sqrt
 from typing import Any
 
@@ -105,7 +105,13 @@ class MonteCarlo(TorchDispatchMode):
         parts = DECOMPOSITIONS.get(func) or decomposition_table.get(func)
         if parts is not None:
             with self._again():
-                return parts(*args, **kwargs)
+                y = parts(*args, **kwargs)
+            if y is NotImplemented:
+                # A pool's gradient is not taken apart where only deterministic kernels may run.
+                with self._again(), _any_kernel():
+                    y = parts(*args, **kwargs)
+            if y is not NotImplemented:
+                return y
         with self._again():
             y = func.decompose(*args, **kwargs)
         if y is not NotImplemented:
@@ -332,6 +338,17 @@ def _is_backward() -> bool:
 def _base(func: Any) -> str:
     """The operation's name without namespace, overload and the underscore of those in place."""
     return func._schema.name.rpartition("::")[2].removesuffix("_")
+
+
+@contextmanager
+def _any_kernel() -> Iterator[None]:
+    """Let kernels run that are not deterministic, too; for a place where only others may."""
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(True, warn_only=warns)
 
 
 def _is_double(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
