@@ -1,6 +1,7 @@
 """`parity port` and differences that only gradients show: equal maxima, kinks; on inputs that have them."""
 
 import jax.numpy as jnp
+import paddle
 import pytest
 import torch
 from flax import nnx
@@ -65,3 +66,33 @@ def test_jax_maximum_in_place_of_relu_is_named():
     (cause,) = report.difference.causes
     assert (cause.what, cause.port) == ("the derivative at zero", "1/2")
     assert "jnp.maximum(x, 0)" in cause.place.text
+
+
+class Fork(torch.nn.Module):
+    """One tensor for two layers, as a residual block with a projection has it."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other, self.norm = nn.Linear(6, 4), nn.Linear(6, 4), nn.LayerNorm(4)
+
+    def forward(self, x):
+        x = torch.tanh(x)
+        return self.norm(self.one(x)) * self.other(x)
+
+
+class PaddleFork(paddle.nn.Layer):
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = paddle.nn.Linear(6, 4), paddle.nn.Linear(6, 4)
+        self.norm = paddle.nn.LayerNorm(4, epsilon=1e-3)
+
+    def forward(self, x):
+        x = paddle.tanh(x)
+        return self.norm(self.one(x)) * self.other(x)
+
+
+def test_in_paddle_one_tensor_may_be_given_to_two_layers():
+    report = port(Fork, PaddleFork, from_shapes(["5,6"], 0), modes=["eval"], dtypes=["float64"])
+    # Paddle's layer does not say its epsilon, so that the cause is not named.
+    assert report.difference.layer == "norm"
+    assert not report.difference.also

@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -201,7 +201,8 @@ def pull(
     wanted = [*sources.values(), *parameters.values()]
     if not pulled or not wanted:
         return _arrays(given), {}, {}
-    found = paddle.grad([targets[name] for name in pulled], wanted, list(pulled.values()), allow_unused=True)
+    outputs, weights = _once([(targets[name], array) for name, array in pulled.items()])
+    found = paddle.grad(outputs, wanted, weights, allow_unused=True)
     arrays = [to_numpy(paddle.zeros_like(of) if each is None else each) for of, each in zip(wanted, found, strict=True)]
     count = len(sources)
     return (
@@ -209,6 +210,15 @@ def pull(
         dict(zip(sources, arrays[:count], strict=True)),
         dict(zip(parameters, arrays[count:], strict=True)),
     )
+
+
+def _once(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    """Each tensor once, with the sum of what it is multiplied by: Paddle refuses one that several layers are given."""
+    sums: dict[int, tuple[Tensor, Tensor]] = {}
+    for tensor, weight in pairs:
+        known = sums.get(id(tensor))
+        sums[id(tensor)] = (tensor, weight if known is None else known[1] + weight)
+    return [tensor for tensor, _ in sums.values()], [weight for _, weight in sums.values()]
 
 
 def _compiled(model: nn.Layer) -> Callable[..., Any]:
