@@ -14,8 +14,9 @@ from .errors import ParityError
 DESCRIPTION = """Compute what a capsule asks with the frameworks that are installed here, on a GPU if one is seen.
 
 Writes a record with versions, device, driver, switches and what the precision probe measured; whoever sent the capsule
-judges it with `parity compare`. Nothing of the capsule is executed. Exit code 0: all the same; 1: something differs;
-2: it could not run.
+judges it with `parity compare`. Nothing of the capsule is executed, unless --run-compiled asks for its
+executables; what they give is compared bit for bit with what Flax's compiler makes here. Exit code 0: all the same;
+1: something differs; 2: it could not run.
 
 parity answer all.capsule"""
 
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     from .frameworks import FRAMEWORKS, devices, installed
     from .runs import capsule as capsules
     from .runs import record_file as records
+    from .verdict.programs import summarize
     from .weights.files import atomic
     from .workers.backend import Backend
 
@@ -49,7 +51,9 @@ def main(arguments: Sequence[str]) -> int:
             print(f"\r{done} of {total} cases", end="" if done < total else "\n", file=sys.stderr, flush=True)
 
     backends = [Backend(name, places[name]) for name in names]
-    record, report = capsules.answer(capsule, backends, timeout=options.timeout, advance=advance)
+    record, report = capsules.answer(
+        capsule, backends, run_compiled=options.run_compiled, timeout=options.timeout, advance=advance
+    )
     records.write(output, record, force=options.force)
     for outcome in record.outcomes:
         device = outcome.facts["device"]
@@ -57,9 +61,11 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{outcome.framework} on {device['id']} ({device.get('name', 'unknown')}): {versions}")
     for line in report.notes:
         print(line)
-    for result in (result for result in report.results if not result.passed):
+    for line in summarize(report.more):
+        print(line)
+    for result in (result for result in (*report.results, *report.more) if not result.passed):
         print(f"FAILED {result.case} in {result.framework}, {result.dtype}, {result.check}: {result.why}")
-    failed = sum(not result.passed for result in report.results)
+    failed = sum(not result.passed for result in (*report.results, *report.more))
     print(
         f"{f'{failed} checks failed' if failed else 'all the same'}: {len(report.results)} checks; send back {output}"
     )
@@ -80,5 +86,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--framework", default="", help="one of those installed; all of them if left out")
     parser.add_argument("--device", default="auto", help="auto (a GPU if there is one), gpu, cpu, or such as cuda:1")
     parser.add_argument("--timeout", type=float, default=900.0, help="seconds that a framework may say nothing")
+    parser.add_argument(
+        "--run-compiled",
+        action="store_true",
+        help="run the capsule's executables too; they are code of whoever made it, and do whatever they like",
+    )
     parser.add_argument("--force", action="store_true", help="replace the record if it exists")
     return parser.parse_args(arguments)

@@ -57,8 +57,8 @@ def _check_table(value: dict[str, Any], form: Mapping[Any, Any], where: str) -> 
             raise ParityError(f"{where} has no {key}")
     for key, part in value.items():
         if key not in form and str not in form:
-            raise ParityError(f"{where} may hold {', '.join(form)}, got {_show(key)}")
-        check(part, form[key] if key in form else form[str], f"{where}.{_show(key)[1:-1]}")
+            raise ParityError(f"{where} may hold {', '.join(form)}, got {show(key)}")
+        check(part, form[key] if key in form else form[str], f"{where}.{show(key)[1:-1]}")
 
 
 def _is(value: Any, form: type) -> bool:
@@ -72,10 +72,10 @@ def _is(value: Any, form: type) -> bool:
 
 def _expect(right: Any, value: Any, what: str, where: str) -> None:
     if not right:
-        raise ParityError(f"{where} must be {what}, got {_show(value)}")
+        raise ParityError(f"{where} must be {what}, got {show(value)}")
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
     """The beginning of a value in one printable line."""
     text = ascii(value[:SHOWN] if isinstance(value, str) else value)
     return text if len(text) <= SHOWN + 2 else f"{text[:SHOWN]}..."

@@ -115,7 +115,7 @@ def first_array(arrays):
         (lambda m, a: a.update({"expected|99999|output": a[first_array(a)]}), "nothing is expected of"),
         (lambda m, a: m["expected"].pop(), "arrays that nothing is expected of"),
         (lambda m, a: m["limits"].update({"noise units": 5000.0}), "its limits are not those of this version"),
-        (lambda m, a: m.update(version=1, expected=[]), "must be a capsule of version 2, got 1: make it anew"),
+        (lambda m, a: m.update(version=1, expected=[]), "must be a capsule of version 3, got 1: make it anew"),
         (lambda m, a: m["expected"][0].update(case="SE/none"), "what is expected is not what is asked"),
         (lambda m, a: m["expected"][0]["noise"][""].update(output="much"), "must be a list"),
     ],

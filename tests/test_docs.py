@@ -49,6 +49,8 @@ def folder(tmp_path):
         path = tmp_path / "bin" / name
         path.write_text(text)
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    (tmp_path / "lower").mkdir()
+    (tmp_path / "lower" / "parity.toml").write_text(f'[python]\nflax = "{sys.executable}"\n')
     golden = load_file(ROOT / "tests" / "golden" / "timm_cbam.safetensors")
     state = {key.removeprefix("state/"): value for key, value in golden.items() if key.startswith("state/")}
     save_file(state, tmp_path / "timm_cbam.safetensors")

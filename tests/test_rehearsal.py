@@ -5,6 +5,7 @@ import os
 
 import pytest
 from commands import ROOT, parity
+from test_packed import repacked
 
 from parity.frameworks import FRAMEWORKS, switches
 from parity.frameworks.table import TABLE
@@ -17,12 +18,12 @@ LIBRARIES = {
 }
 
 
-def rehearse(scenarios, *arguments):
+def rehearse(scenarios, *arguments, command="run"):
     """A run in which each framework named has stand-ins for GPUs."""
     env = {key: value for key, value in os.environ.items() if key not in HIDDEN}
     path = os.pathsep.join([str(ROOT / "tests" / "standins"), str(ROOT)])
     env |= {"PYTHONPATH": path, "PARITY_STANDINS": ",".join(f"{key}:{value}" for key, value in scenarios.items())}
-    return parity("run", "--framework", ",".join(scenarios), *arguments, env=env)
+    return parity(command, "--framework", ",".join(scenarios), *arguments, env=env)
 
 
 def test_two_devices_the_switches_and_the_probe(tmp_path):
@@ -77,6 +78,30 @@ def test_what_a_device_cannot_do_is_said(scenario, device, code, words):
     done = rehearse({"torch": scenario}, "--device", device, "--case", "SE/1x1")
     assert done.returncode == code, done.stdout + done.stderr
     assert words in done.stdout + done.stderr
+
+
+def test_a_capsules_executables_are_chosen_by_the_devices_capability(tmp_path):
+    """Those of a processor, said to be for such a GPU, run on the stand-in for one."""
+    asked = ("--case", "SE/1x1", "--check", "forward", "--dtype", "float32", "--compiled", "cpu")
+    assert parity("capsule", *asked, "-o", str(tmp_path / "cpu.capsule")).returncode == 0
+
+    def relabel(capability):
+        def change(entries, _):
+            for entry in entries:
+                entry["made"].update(platform="cuda", capability=capability)
+
+        path = repacked(tmp_path / "cpu.capsule", tmp_path / f"{capability}.capsule", change)
+        record = tmp_path / f"{capability}.record"
+        wanted = (str(path), "--device", "gpu:1", "--run-compiled", "-o", str(record))
+        return rehearse({"flax": "whole"}, *wanted, command="answer")
+
+    done = relabel("9.0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("flax on cuda:1 (Stand-in)")
+    assert "flax, executables of the capsule and compiled here: bit for bit the same in 2 of 2 checks" in done.stdout
+    done = relabel("8.0")
+    assert done.returncode == 2
+    assert "the executables are for cuda 8.0, this machine is cuda 9.0: none was run" in done.stderr
 
 
 def test_a_run_on_a_gpu_is_not_held_to_the_processor():

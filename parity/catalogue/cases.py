@@ -74,6 +74,11 @@ class Case:
         arguments = [*map(repr, self.args), *(f"{key}={value!r}" for key, value in self.kwargs.items())]
         return f"{self.module}({', '.join(arguments)})"
 
+    @property
+    def program(self) -> str:
+        """The program as a compiler sees it: shapes, and neither weights nor values."""
+        return f"{self.call} {self.shape} {self.modes}"
+
 
 # Maps larger than twice the largest rate show every tap of a dilated kernel; n, c, h and w differ so that no axis can
 # stand for another.

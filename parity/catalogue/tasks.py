@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..protocol import join
 from .cases import Case
@@ -10,6 +11,9 @@ from .mutants import Mutant
 CHECKS = ("forward", "gradients", "training", "batch")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 MODES = ("eval", "train")
+# Executions of both passes as one program: compiled where it runs, or before that and packed into a capsule.
+COMPILED, PACKED = "compiled", "packed"
+PROGRAMS = (COMPILED, PACKED)
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class Abilities:
     checks: Collection[str] = CHECKS
     modes: Collection[str] = MODES
     dtypes: Collection[str] = DTYPES
+    programs: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,19 @@ def is_shown(case: Case, check: str, mode: str, execution: str) -> bool:
     return execution in ("eager", "channels-last", "folded") or case.compiled
 
 
+def list_program_tasks(case: Case, checks: Collection[str], dtypes: Collection[str], able: Abilities) -> list[Task]:
+    """The tasks of a case whose answers come out of programs; they are of float32, whose bits a compiler decides."""
+    if not able.programs or "float32" not in dtypes or not case.fits("float32"):
+        return []
+    return [
+        Task(check, mode, "float32", execution)
+        for execution in PROGRAMS
+        for check in checks
+        if check in ("forward", "gradients")
+        for mode in case.modes
+    ]
+
+
 def list_training_tasks(case: Case, dtype: str) -> list[Task]:
     """One task for each optimizer and loss; in float32 also the same steps each begun at the reference's weights.
 
@@ -89,6 +107,8 @@ class WorkItem:
     case: Case
     tasks: Sequence[Task]
     mutant: Mutant | None = None
+    # What is packed for it, as `parity.workers.executables` describes it.
+    executables: Sequence[Mapping[str, Any]] = ()
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..verdict.batch import SAME_BITS
+from ..verdict.programs import of_programs, summarize
 from ..verdict.results import Report, Result, Status
 
 # Of the arrays in a line for people; the JSON has all.
@@ -37,7 +38,8 @@ def print_report(report: Report, console: Console, missing: Sequence[str] = (), 
     """The table with a row for each case and precision, then what failed and with what it ran."""
     frameworks = list(dict.fromkeys(result.framework for result in report.results))
     console.print(_table(report.results, frameworks))
-    for line in _summaries(report.more):
+    pairs = [result for result in report.more if not of_programs(result)]
+    for line in (*_summaries(pairs), *summarize(report.more)):
         console.print(Text(line), soft_wrap=True)
     for result in (*report.results, *report.more):
         if not result.passed:

@@ -185,6 +185,11 @@ def to_numpy(variable: "nnx.Variable | Entry | jax.Array") -> np.ndarray:
     return np.asarray(variable.value if isinstance(variable, Entry) else variable)
 
 
+def value_of(variable: "nnx.Variable | Entry") -> Any:
+    """The array as JAX has it, or the shape that stands for it."""
+    return variable.value if isinstance(variable, Entry) else variable.get_value()
+
+
 def assign(variable: "nnx.Variable | Entry", array: np.ndarray) -> None:
     """Put `array`, whose memory the Variable may keep, in place of the Variable's values and dtype."""
     value = jax.device_put(array)
@@ -294,19 +299,19 @@ def trainer(model: nnx.Module, method: str, loss: str, options: Mapping[str, flo
 
 def available() -> list[str]:
     """The devices that JAX sees."""
-    return list(_devices())
+    return list(devices_by_name())
 
 
 def select(device: str) -> None:
     """Put models and inputs on `device` from now on."""
-    jax.config.update("jax_default_device", _devices()[device])
+    jax.config.update("jax_default_device", devices_by_name()[device])
 
 
 def describe(device: str) -> dict[str, str | int]:
     """The device's name, driver and memory in bytes, as far as JAX tells."""
     if device == "cpu":
         return {}
-    found = _devices()[device]
+    found = devices_by_name()[device]
     memory = (found.memory_stats() or {}).get("bytes_limit", 0)
     return {"name": found.device_kind, "runtime": found.client.platform_version.replace("\n", " "), "memory": memory}
 
@@ -344,16 +349,17 @@ def _pull(
     return [to_numpy(array) for array in pull(jax.device_put(a), jax.device_put(b), jax.device_put(cotangent))]
 
 
-def _devices() -> dict[str, jax.Device]:
+def devices_by_name() -> dict[str, jax.Device]:
     """The devices by name: those of the default backend, and the processor."""
     named = {}
     for device in (*jax.devices(), *jax.devices("cpu")[:1]):
-        kind = _kind(device)
-        named["cpu" if kind == "cpu" else f"{kind}:{device.id}"] = device
+        name = kind(device)
+        named["cpu" if name == "cpu" else f"{name}:{device.id}"] = device
     return named
 
 
-def _kind(device: jax.Device) -> str:
+def kind(device: jax.Device) -> str:
+    """The kind of a device as this program calls it, `cpu` or `cuda`."""
     platform = device.platform.lower()
     if platform == "gpu":
         return "rocm" if "rocm" in device.client.platform_version.lower() else "cuda"

@@ -79,7 +79,7 @@ TABLE: Mapping[str, Framework] = {
             pip=("jax", "flax"),
             pip_gpu=("jax[cuda13]", "flax"),
             label="flax",
-            abilities=Abilities(("eager", "nnx.jit", "folded")),
+            abilities=Abilities(("eager", "nnx.jit", "folded"), programs=True),
             # The plug-in compiles to PTX; the assembler and CUDA's own functions come with the third.
             pip_lower=("jax-cuda12-plugin=={jax}", "jax-cuda12-pjrt=={jax}", "nvidia-cuda-nvcc-cu12"),
             switches={

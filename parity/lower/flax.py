@@ -17,7 +17,10 @@ from flax import nnx
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ..errors import ParityError
 from ..frameworks import flax as framework
+from ..frameworks import flax_program as programs
+from ..workers.code_cache import processor_digest
 from . import hlo, ptx, targets
 from .controls import Control
 from .judge import Program, judge
@@ -25,18 +28,52 @@ from .judge import Program, judge
 NAME = "flax"
 # The plug-in that compiles, by the name that it is imported by, and the package that brings it.
 NEEDS = {"jax_plugins.xla_cuda12": "jax-cuda12-plugin and jax-cuda12-pjrt"}
-# Only programs of this name are written down.
-MARK = "lowered"
 
 Function = Callable[..., Any]
 
 
 def lower_case(case: Mapping[str, Any], mode: str, target: str, dump: Path) -> list[Program]:
     """A module's forward pass and gradients in one mode, as one program."""
+    program = _program(case, mode)
+    return [lower(f"{case['name']} {mode}", program.function, programs.ask(program), target, dump)]
+
+
+def pack_case(case: Mapping[str, Any], mode: str, target: str, dump: Path) -> tuple[dict[str, Any], bytes]:
+    """The same program as bytes for a GPU or for this processor, with what it takes, gives, and needs to be run.
+
+    Raises:
+        ParityError: Where it has a fault, so that nobody should run it.
+    """
+    program, name = _program(case, mode), f"{case['name']} {mode}"
+    if target == targets.PROCESSOR:
+        compiled = programs.lower(program.function, programs.ask(program))
+        made = programs.machine(targets.PROCESSOR, processor_digest())
+    else:
+        begin = time.perf_counter()
+        compiled = programs.lower(program.function, programs.ask(program, _placement(target)))
+        made = programs.compiled_for("cuda", targets.capability(target))
+        if faults := _read(name, compiled, target, dump, begin).faults:
+            raise ParityError(f"{name} for {target} is not packed, it has a fault: {next(iter(faults.values()))[0]}")
+        if strays := _architectures(dump) - {targets.architecture(target)}:
+            raise ParityError(f"{name} for {target} was compiled for {min(strays)}")
+    shapes = {"arguments": program.arguments, "results": program.results}
+    described = {
+        key: [{"name": name, "shape": shape} for name, shape in named.items()] for key, named in shapes.items()
+    }
+    code = programs.pack(program, compiled)
+    jax.clear_caches()
+    return {"case": case["name"], "mode": mode, "target": target, "made": made, **described}, code
+
+
+def _architectures(dump: Path) -> set[str]:
+    """The GPUs that the generated kernels are for, such as sm_90."""
+    return {name for path in dump.glob("*.ptx") for name in ptx.architectures(path.read_text())}
+
+
+def _program(case: Mapping[str, Any], mode: str) -> programs.Program:
     model = framework.build(case["module"], case["args"], case["kwargs"])
     n, c, h, w = case["shape"]
-    function, arguments = both_passes(model, jax.ShapeDtypeStruct((n, h, w, c), jnp.float32), train=mode == "train")
-    return [lower(f"{case['name']} {mode}", function, arguments, target, dump)]
+    return programs.both_passes(model, (n, h, w, c), train=mode == "train")
 
 
 def lower_own(made: Any, arguments: Sequence[Any], target: str, dump: Path) -> list[Program]:
@@ -90,18 +127,22 @@ def lower(
     def lowered(*arguments: Any) -> Any:
         return function(*arguments)
 
-    lowered.__name__ = MARK
+    lowered.__name__ = programs.MARK
     shapes = jax.tree.map(lambda array: _shape(array, target), tuple(arguments))
-    compiled = jax.jit(lowered).lower(*shapes).compile(dict(options or {}))
+    program = _read(name, programs.lower(lowered, shapes, options), target, dump, begin)
+    jax.clear_caches()
+    return program
+
+
+def _read(name: str, compiled: jax.stages.Compiled, target: str, dump: Path, begin: float) -> Program:
+    """The verdict on what was compiled and on what the compiler wrote down of it."""
     used = compiled.memory_analysis()
     memory = (
         used.argument_size_in_bytes + used.output_size_in_bytes + used.temp_size_in_bytes - used.alias_size_in_bytes
     )
-    text = compiled.as_text()
     kernels = [kernel for path in sorted(dump.glob("*.ptx")) for kernel in ptx.read(path.read_text())]
-    seconds = time.perf_counter() - begin
-    jax.clear_caches()
-    return judge(name, NAME, target, calls=hlo.read(text), kernels=kernels, memory=memory, seconds=round(seconds, 2))
+    calls, seconds = hlo.read(compiled.as_text()), round(time.perf_counter() - begin, 2)
+    return judge(name, NAME, target, calls=calls, kernels=kernels, memory=memory, seconds=seconds)
 
 
 @cache

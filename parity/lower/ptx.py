@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 _ENTRY = re.compile(r"^[.\w ]*\.(?:entry|func)\s+(?:\([^)]*\)\s*)?([\w$.]+)\s*\(", re.MULTILINE)
+_TARGET = re.compile(r"^\.target (sm_\d+)", re.MULTILINE)
 _INSTRUCTION = re.compile(r"^\s*(?:@!?%\w+\s+)?([a-z][\w.:]*)\s+([^;]*);", re.MULTILINE)
 _REGISTER = re.compile(r"%[a-z]+\d+")
 # The first operand is what is written: a register, two (`%p1|%p2`), or a vector of them in braces.
@@ -62,6 +63,11 @@ def kernels(text: str) -> Iterator[tuple[str, str]]:
     starts = list(_ENTRY.finditer(text))
     for start, following in zip_longest(starts, starts[1:]):
         yield start[1], text[start.end() : following.start() if following else len(text)]
+
+
+def architectures(text: str) -> list[str]:
+    """The architectures that a file of PTX is for: sm_90, also where it says sm_90a."""
+    return _TARGET.findall(text)
 
 
 def parse(body: str) -> Iterator[Instruction]:

@@ -15,6 +15,7 @@ from ..catalogue.cases import Case
 from ..errors import ParityError
 from ..frameworks import switches
 from ..workers import endings, interpreters
+from ..workers.executables import Executable
 from .controls import CONTROLS
 from .judge import Program
 
@@ -39,6 +40,8 @@ class Order:
     shapes: Sequence[Sequence[int]] = ()
     # A folder where the compilers' own files are kept.
     keep: str = ""
+    # Whether the cases' programs are wanted as bytes; see `pack`.
+    pack: bool = False
 
     def programs(self, framework: str) -> int:
         """How many programs that is, as far as it is known before."""
@@ -91,7 +94,7 @@ def distinct(cases: Sequence[Case]) -> list[Case]:
     """The first case of each program: a compiler sees neither the weights nor the input, only their shapes."""
     found: dict[str, Case] = {}
     for case in cases:
-        found.setdefault(f"{case.call} {case.shape} {case.modes}", case)
+        found.setdefault(case.program, case)
     return list(found.values())
 
 
@@ -127,6 +130,22 @@ def lower(
         for message in part.result():
             findings.add(framework, message)
     return findings
+
+
+def pack(
+    cases: Sequence[Case], targets: Sequence[str], python: str, *, advance: Callable[[], None] = lambda: None
+) -> list[Executable]:
+    """Flax's programs of the cases, both passes in one, compiled for each target and read; see `lower` for the rest.
+
+    Raises:
+        ParityError: Where a compiler is not there, or a program has a fault.
+    """
+    found = []
+    order = Order(targets, distinct(cases), controls=False, pack=True)
+    for message in _messages("flax", python, order):
+        found.append(Executable(**message["packed"], code=message["code"]))
+        advance()
+    return found
 
 
 class _Started:
@@ -181,8 +200,12 @@ def _messages(framework: str, python: str, order: Order, started: _Started | Non
                         raise ParityError(message["refused"])
                     if "done" in message:
                         done = True
-                    else:
-                        yield message
+                        continue
+                    if "packed" in message:
+                        file = folder / message["file"]
+                        message["code"] = file.read_bytes()
+                        file.unlink()
+                    yield message
             finally:
                 process.kill() if not done else None
                 process.wait()
@@ -203,6 +226,8 @@ def _environment(framework: str, folder: Path) -> dict[str, str]:
     if framework == "flax":
         environment["XLA_FLAGS"] += f" {DUMP.format(folder=folder / 'dump')}"
         environment["TF_CPP_MIN_LOG_LEVEL"] = "2"
+        # What XLA for processors loads from JAX's cache it packs without some of its functions.
+        environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
     if framework == "torch":
         environment |= {name: str(folder / "code") for name in CODE}
     return {

@@ -6,11 +6,23 @@ from pathlib import Path
 _FOLDER = Path(__file__).parent / "targets"
 # The first is the default.
 TARGETS = ("h100", "a100", "b200")
+# Not a GPU: the processor that compiles, with which the way of packed programs is rehearsed.
+PROCESSOR = "cpu"
 
 
 def describe(name: str) -> str:
     """The device's description as XLA's compiler reads it."""
     return (_FOLDER / f"{name}.txtpb").read_text()
+
+
+def capability(name: str) -> str:
+    """The device's compute capability, 9.0 for an H100."""
+    return f"{_number(name, 'major')}.{_number(name, 'minor')}"
+
+
+def architecture(name: str) -> str:
+    """The device's architecture as PTX names it, sm_90 for an H100, without what only that one has."""
+    return f"sm_{capability(name).replace('.', '')}"
 
 
 def memory(name: str) -> int:

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +20,7 @@ from ..errors import ParityError
 from ..port.load import load_factory
 from .controls import CONTROLS
 from .judge import Program
+from .targets import PROCESSOR
 
 
 def main(descriptor: int, name: str, folder: Path) -> None:
@@ -44,8 +45,11 @@ def work(name: str, folder: Path, say: Callable[..., None]) -> None:
         ParityError: Where the framework or its compiler is not there.
     """
     job = json.loads((folder / "job.json").read_text())
-    adapter = load(name)
+    adapter = load(name, job["targets"])
     dump = folder / "dump"
+    if job["pack"]:
+        _pack(adapter, job, folder, say)
+        return
     for title, compile_ in _todo(adapter, name, job, dump):
         shutil.rmtree(dump, ignore_errors=True)
         dump.mkdir()
@@ -65,15 +69,27 @@ def work(name: str, folder: Path, say: Callable[..., None]) -> None:
             shutil.copytree(dump, kept, dirs_exist_ok=True)
 
 
-def load(name: str) -> Any:
-    """The compiler's file for a framework.
+def _pack(adapter: Any, job: Any, folder: Path, say: Callable[..., None]) -> None:
+    """Compile every case for every device, and leave each program's bytes in the folder."""
+    dump = folder / "dump"
+    todo = [(case, mode, target) for target in job["targets"] for case in job["cases"] for mode in case["modes"]]
+    for i, each in enumerate(todo):
+        shutil.rmtree(dump, ignore_errors=True)
+        dump.mkdir()
+        described, code = adapter.pack_case(*each, dump)
+        (folder / f"code-{i}").write_bytes(code)
+        say(packed=described, file=f"code-{i}")
+
+
+def load(name: str, wanted: Sequence[str]) -> Any:
+    """The compiler's file for a framework; for the processor alone it needs nothing besides the framework.
 
     Raises:
         ParityError: Where a package that it needs is not there.
     """
     try:
         adapter = import_module(f".{name}", __package__)
-        for module in adapter.NEEDS:
+        for module in adapter.NEEDS if set(wanted) - {PROCESSOR} else ():
             if importlib.util.find_spec(module) is None:
                 raise ModuleNotFoundError(name=module)
     except ModuleNotFoundError as error:

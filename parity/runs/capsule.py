@@ -2,12 +2,13 @@
 
 Whoever computes it, on whatever machine, is told there and then whether it is right, and sends back a record, which
 `parity compare` judges like any other. A capsule is a plan's file with more arrays, those expected, and a second
-manifest with their noise, the limits and a digest of each; reading it runs nothing of it.
+manifest with their noise, the limits and a digest of each; reading it runs nothing of it. It may hold executables too,
+which are code, and run where that is asked for.
 """
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from safetensors.numpy import save
 
 from .. import protocol, schema
 from ..arrays import Arrays
-from ..catalogue.tasks import CHECKS, DTYPES, Abilities, list_tasks
+from ..catalogue.tasks import CHECKS, DTYPES, Abilities, WorkItem, list_program_tasks, list_tasks
 from ..errors import ParityError
 from ..frameworks import TABLE
 from ..protocol import join
@@ -25,16 +26,21 @@ from ..verdict.expect import Expected
 from ..verdict.expect_all import Expectations, Key, expect_all, roundoffs
 from ..verdict.judge import NOISE_LIMIT, RELATIVE_LIMIT, Noise
 from ..verdict.judge_all import judge_all
+from ..verdict.programs import add_programs
 from ..verdict.results import Report
 from ..weights.files import atomic
 from ..weights.files import safetensors as reader
+from ..workers import pool
 from ..workers.backend import Backend
+from ..workers.executables import CODE, Executable
+from ..workers.outcome import Outcome
+from . import executables as packed
 from . import record as recording
 from . import record_file as records
 from .record_file import Record
 from .run import plan_all
 
-VERSION = 2
+VERSION = 3
 LIMITS: Mapping[str, float] = {"relative": RELATIVE_LIMIT, "noise units": NOISE_LIMIT}
 # What may be asked: training begins at weights that the reference computes where it runs.
 ASKED = tuple(check for check in CHECKS if check != "training")
@@ -55,16 +61,18 @@ _MANIFEST: Mapping[str, Any] = {
     "version": int,
     "limits": dict.fromkeys(LIMITS, float),
     "expected": [_ENTRY],
+    "executables": [packed.FORM],
     "digest": str,
 }
 
 
 @dataclass(frozen=True)
 class Capsule:
-    """The question and the expected answer."""
+    """The question, the expected answer, and the programs of it that are packed."""
 
     planned: Record
     expectations: Expectations
+    executables: Sequence[Executable] = field(default=())
 
 
 def make(planned: Record, *, advance: Callable[[], None] = lambda: None) -> Capsule:
@@ -83,15 +91,55 @@ def answer(
     capsule: Capsule,
     backends: Sequence[Backend],
     *,
+    run_compiled: bool = False,
     timeout: float | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[Record, Report]:
-    """Compute in each backend, and judge it by the capsule; see `record` for what is raised."""
+    """Compute in each backend, and judge it by the capsule; see `record` for what is raised.
+
+    With `run_compiled` the capsule's executables run first, each framework's in a process of its own.
+
+    Raises:
+        ParityError: Where the capsule holds no executable that may run here.
+    """
     planned = capsule.planned
+    programs = _run_executables(capsule, backends, timeout=timeout) if run_compiled else []
     done = recording.record(planned, backends, timeout=timeout, advance=advance)
+    for outcome, other in ((a, b) for a in done.outcomes for b in programs if a.framework == b.framework):
+        _add(outcome, other)
     names = [backend.framework for backend in backends]
     jobs = plan_all(planned.cases, names, planned.checks, planned.dtypes, ("eager",))
-    return done, judge_all(done.outcomes, jobs, capsule.expectations, planned.seed)
+    report = judge_all(done.outcomes, jobs, capsule.expectations, planned.seed)
+    return done, add_programs(
+        report, done.outcomes, planned.cases, planned.checks, planned.dtypes, capsule.expectations
+    )
+
+
+def _run_executables(capsule: Capsule, backends: Sequence[Backend], *, timeout: float | None) -> list[Outcome]:
+    """The outcomes of the executables, and of the same programs as the framework itself compiles them."""
+    planned, able = capsule.planned, [backend for backend in backends if TABLE[backend.framework].abilities.programs]
+    if not capsule.executables or not able:
+        why = "this capsule holds no executables" if able else "none of the frameworks here has programs (Flax has)"
+        raise ParityError(f"{why}: leave --run-compiled out")
+    items = [
+        WorkItem(case, tasks, executables=packed.of_case(case, planned.cases, capsule.executables))
+        for case in planned.cases
+        if (tasks := list_program_tasks(case, planned.checks, planned.dtypes, TABLE[able[0].framework].abilities))
+    ]
+    arrays = pool.list_inputs(planned.drawn) | packed.encode(capsule.executables)[1]
+    outcomes = pool.compute(able, arrays, {backend.framework: items for backend in able}, timeout=timeout)
+    for outcome in outcomes:
+        # A process that died says nothing of what another gave that ran no executables.
+        if why := outcome.errors.pop(("", ""), ""):
+            outcome.errors |= {(item.name, task.key): why for item in items for task in item.tasks}
+    return outcomes
+
+
+def _add(outcome: Outcome, programs: Outcome) -> None:
+    """Add the outcome of a process that ran programs to that of the same framework without them."""
+    outcome.computed |= programs.computed
+    outcome.errors |= programs.errors
+    outcome.notes += programs.notes
 
 
 def write(path: Path, capsule: Capsule, *, force: bool = False) -> None:
@@ -114,7 +162,9 @@ def write(path: Path, capsule: Capsule, *, force: bool = False) -> None:
                 "digests": {name: records.digest(array) for name, array in expected.arrays.items()},
             }
         )
-    manifest = {"version": VERSION, "limits": LIMITS, "expected": entries}
+    described, code = packed.encode(capsule.executables)
+    arrays |= code
+    manifest = {"version": VERSION, "limits": LIMITS, "expected": entries, "executables": described}
     text = json.dumps({**manifest, "digest": records.sign(manifest)}, sort_keys=True)
     with atomic.write_file(path, force=force) as file:
         file.write(save(arrays, {**metadata, _KEY: text}))
@@ -132,11 +182,15 @@ def read(path: Path) -> Capsule:
         if _KEY not in metadata:
             raise ParityError("is no capsule; `parity capsule -o FILE` writes one")
         manifest = json.loads(metadata.pop(_KEY))
-        ours = {name: array for name, array in contents.arrays.items() if protocol.first(name) == _EXPECTED}
+        ours = {name: array for name, array in contents.arrays.items() if protocol.first(name) in (_EXPECTED, CODE)}
         planned = records.decode(metadata, {name: array for name, array in contents.arrays.items() if name not in ours})
         if planned.outcomes:
             raise ParityError("holds runs, which a capsule does not")
-        return Capsule(planned, _expectations(manifest, planned, protocol.select(ours, _EXPECTED)))
+        expectations = _expectations(manifest, planned, protocol.select(ours, _EXPECTED))
+        code = protocol.select(ours, CODE)
+        return Capsule(
+            planned, expectations, packed.decode(manifest["executables"], code, planned.cases, planned.drawn)
+        )
 
 
 def _expectations(manifest: Any, planned: Record, arrays: Arrays) -> Expectations:

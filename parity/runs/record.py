@@ -16,6 +16,7 @@ from ..verdict.expect import Expected
 from ..verdict.expect_all import Expectations, Key, expect_all, roundoffs
 from ..verdict.judge import RELATIVE, RELATIVE_LIMIT, Noise, check_structure, judge
 from ..verdict.judge_all import judge_all
+from ..verdict.programs import add_programs
 from ..verdict.results import Report, Result, Verdict
 from ..workers import pool, precision_probe
 from ..workers.backend import Backend
@@ -85,13 +86,13 @@ def compare(
         expectations |= expected
         advance()
     report = judge_all(outcomes, jobs, expectations, first.seed)
+    report = add_programs(report, outcomes, first.cases, first.checks, first.dtypes, expectations)
     if not report.results:
         raise ParityError(f"{paths[0]} holds nothing to judge: no case has such a check in such a precision")
     if detail:
         report.pictures.update(take_all(outcomes, jobs, expectations))
-    return replace(
-        report, more=[result for a, b in combinations(outcomes, 2) for result in _pair(a, b, jobs, expectations)]
-    )
+    pairs = [result for a, b in combinations(outcomes, 2) for result in _pair(a, b, jobs, expectations)]
+    return replace(report, more=[*pairs, *report.more])
 
 
 def _check_arithmetic(path: Path, outcomes: Sequence[Outcome]) -> None:

@@ -23,7 +23,7 @@ from ..arrays import Arrays
 from ..catalogue import cases as catalogue
 from ..catalogue.cases import Case
 from ..catalogue.inputs import Drawn
-from ..catalogue.tasks import CHECKS, DTYPES, list_tasks
+from ..catalogue.tasks import CHECKS, DTYPES, list_program_tasks, list_tasks
 from ..errors import ParityError
 from ..frameworks import COLUMNS, TABLE, devices
 from ..protocol import FACTS, join
@@ -258,10 +258,14 @@ def _printable(value: Any) -> Any:
 def _outcome(planned: Record, run: Mapping[str, Any], computed: Arrays) -> Outcome:
     """The outcome of a run, if all of it is of tasks that the catalogue has for the record's cases."""
     name = run["framework"]
+    able = TABLE[name].abilities
     tasks = {
-        (case.name, task.key): task.dtype
+        (case.name, task.key)
         for case in planned.cases
-        for task in list_tasks(case, planned.checks, planned.dtypes, ("eager",), TABLE[name].abilities)
+        for task in (
+            *list_tasks(case, planned.checks, planned.dtypes, ("eager",), able),
+            *list_program_tasks(case, planned.checks, planned.dtypes, able),
+        )
     }
     errors: dict[tuple[str, str], str] = {}
     for item in run["errors"]:

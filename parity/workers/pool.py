@@ -120,6 +120,7 @@ def write_job(folder: Path, backend: Backend, items: Sequence[WorkItem]) -> None
             "args": item.case.args,
             "kwargs": dict(item.case.kwargs),
             "tasks": [_describe(task) for task in item.tasks],
+            "executables": list(item.executables),
             "mutant": (item.mutant.file, *item.mutant.edits[backend.framework]) if item.mutant else None,
         }
         for item in items

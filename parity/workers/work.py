@@ -21,11 +21,13 @@ from safetensors.numpy import load_file, save_file
 from .. import protocol
 from ..arrays import unmoved
 from ..catalogue import batch
+from ..catalogue.tasks import PROGRAMS
 from ..errors import ParityError
 from ..frameworks.layout import convert
 from ..protocol import Done, Failed, Finished, Message, Ready, Refused, join, select
 from ..weights import models as weights
 from ..weights.models import get_weights, set_weights
+from .executables import Programs
 from .mutation import mutate
 from .startup import begin
 
@@ -45,13 +47,20 @@ def work(name: str, folder: Path, say: Callable[[Message], object]) -> None:
     session = begin(name, job["backend"], folder)
     framework, facts = session.framework, session.facts
     computed: Arrays = {}
+    packed = [item for item in job["cases"] if item["executables"]]
+    programs = Programs(framework, facts["device"]["id"], packed, arrays) if packed else None
+
+    def choose(item: dict[str, Any], task: dict[str, Any]) -> tuple[Any, Any]:
+        """The framework and the functions for weights: a mutant's, those of a program, or the true ones."""
+        if programs and task["execution"] in PROGRAMS:
+            return programs.adapter(item, task, arrays[item["case"]]["cotangent"]), weights
+        return mutate(framework, *item["mutant"]) if item["mutant"] else (framework, weights)
 
     def run_item(item: dict[str, Any], tasks: Sequence[dict[str, Any]]) -> None:
         name = item["name"]
         for task in tasks:
             try:
-                tools = mutate(framework, *item["mutant"]) if item["mutant"] else (framework, weights)
-                found = run_task(*tools, item, task, arrays[item["case"]])
+                found = run_task(*choose(item, task), item, task, arrays[item["case"]])
             except Exception as error:
                 if isinstance(error, OSError) and error.errno in FULL:
                     say(Refused(f"the {framework.NAME} process cannot write: {error}; make room there"))

@@ -88,7 +88,7 @@ def stand_in_flax(scenario):
     real, update = jax.devices("cpu"), jax.config.update
 
     class Device:
-        platform, device_kind = "gpu", "Stand-in"
+        platform, device_kind, compute_capability = "gpu", "Stand-in", "9.0"
         client = SimpleNamespace(platform_version="PJRT C API\ncuda 13000")
 
         def __init__(self, index):
