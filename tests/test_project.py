@@ -62,3 +62,13 @@ def test_the_versions_page_has_the_ranges():
     page = (ROOT / "docs" / "versions.md").read_text().split("## What was tried")[0]
     rows = [line.strip("| ").split(" | ")[:2] for line in page.splitlines() if line.startswith("| ")][1:]
     assert rows == [name.split(">=") for name in ranges]
+
+
+def test_docstrings_say_what_is_there_or_done_and_are_no_questions():
+    questions = re.compile(r'"""(What|How|Where|Which|Who|When|Why) .*')
+    files = [
+        path for path in ROOT.rglob("*.py") if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+    ]
+    found = {f"{path}: {match[0]}" for path in files for match in questions.finditer(path.read_text())}
+    assert len(files) > 300
+    assert sorted(found) == []

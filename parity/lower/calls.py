@@ -1,4 +1,4 @@
-"""What a compiled program leaves to libraries: products, with the precision that is asked for, and other routines."""
+"""The calls of libraries in a compiled program: products, with the precision that is asked for, and other routines."""
 
 from dataclasses import dataclass
 

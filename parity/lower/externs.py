@@ -1,4 +1,4 @@
-"""What an Inductor graph leaves to libraries, and the memory that it takes, read from its final order of operations."""
+"""Calls of libraries in an Inductor graph, and the memory that it takes, read from its final order of operations."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -49,7 +49,7 @@ def operation(node: Any) -> str:
 
 
 def precision(switch: str) -> str:
-    """What PyTorch's switch is set to."""
+    """The setting of PyTorch's switch."""
     library, part = switch.split(".")
     return str(getattr(getattr(torch.backends, library), part).fp32_precision)
 

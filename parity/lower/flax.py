@@ -147,7 +147,7 @@ def _read(name: str, compiled: jax.stages.Compiled, target: str, dump: Path, beg
 
 @cache
 def _placement(target: str) -> NamedSharding:
-    """Where a program's arrays are: on the one device of that kind, which is described and not there."""
+    """Place a program's arrays on the one device of that kind, which is described and not there."""
     described = topologies.get_topology_desc(platform="cuda", target_config=targets.describe(target), topology="1x1x1")
     return NamedSharding(Mesh(np.array(described.devices).reshape(1), ("device",)), PartitionSpec())
 
@@ -180,7 +180,7 @@ def _scatter() -> tuple[Function, Sequence[Any]]:
 
 
 def _maximum() -> tuple[Function, Sequence[Any]]:
-    """What a maximum's gradient would be that computes its input anew: here the maximum is given."""
+    """A maximum's gradient if it computed its input anew: here the maximum is given."""
 
     def compare(x: jax.Array, maximum: jax.Array) -> jax.Array:
         return jnp.where(jax.nn.sigmoid(x) == maximum, x, 0)

@@ -25,7 +25,7 @@ DEVICE = torch.device("cuda", 0)
 
 
 class Compiled:
-    """What Inductor made of a function: its kernels as they were read, the calls of libraries, and the memory."""
+    """Inductor's product of a function: its kernels as they were read, the calls of libraries, and the memory."""
 
     def __init__(self, dump: Path) -> None:
         self.dump = dump

@@ -44,7 +44,7 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a kernel holds of what matters: opcodes, and where a maximum's input may be rounded in two ways."""
+    """The content of a kernel that matters: opcodes, and where a maximum's input may be rounded in two ways."""
 
     kernel: str
     tensor: tuple[str, ...]
@@ -93,7 +93,7 @@ def _read(name: str, body: Sequence[Instruction]) -> Reading:
 
 
 def _fused(comparison: Instruction, writers: Mapping[str, Sequence[Instruction]]) -> list[str]:
-    """What rounds otherwise on one side of a comparison whose other side comes from memory as it is.
+    """Find what rounds otherwise on one side of a comparison whose other side comes from memory as it is.
 
     The other side is a maximum that another kernel has written. Where this kernel computes the maximum's input anew
     with a fused product and sum, it may differ in the last digit from what that maximum was taken of.

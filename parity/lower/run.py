@@ -30,7 +30,7 @@ CODE = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be compiled: cases, a user's factory, and whether the controls too; for which devices."""
+    """The programs to compile: cases, a user's factory, and whether the controls too; for which devices."""
 
     targets: Sequence[str]
     cases: Sequence[Case] = ()
@@ -44,7 +44,7 @@ class Order:
     pack: bool = False
 
     def programs(self, framework: str) -> int:
-        """How many programs that is, as far as it is known before."""
+        """The number of programs, as far as it is known before."""
         controls = sum(each.framework == framework for each in CONTROLS) if self.controls else 0
         return len(self.targets) * (controls + sum(len(case.modes) for case in self.cases) + bool(self.own))
 
@@ -172,7 +172,7 @@ class _Started:
 
 
 def _messages(framework: str, python: str, order: Order, started: _Started | None = None) -> Iterator[dict[str, Any]]:
-    """What the process of a framework says of each program."""
+    """Yield what the process of a framework says of each program."""
     with tempfile.TemporaryDirectory(prefix="parity-lower-") as name:
         folder = Path(name)
         (folder / "job.json").write_text(json.dumps(_job(order)))

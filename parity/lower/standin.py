@@ -78,7 +78,7 @@ def _forget() -> None:
 
 
 def _pytorch(target: str) -> Iterator[tuple[Any, str, Any]]:
-    """What of PyTorch is replaced: the place, the name, and what stands there instead."""
+    """The replacements in PyTorch: the place, the name, and what stands there instead."""
     answers = {
         "is_available": True,
         "device_count": 1,
@@ -103,7 +103,7 @@ def _pytorch(target: str) -> Iterator[tuple[Any, str, Any]]:
 
 
 def _triton_replaced(target: str, keep: Callable[[str, str], None]) -> Iterator[tuple[Any, str, Any]]:
-    """What of Triton is replaced, and of Inductor where it hands kernels over."""
+    """The replacements in Triton, and in Inductor where it hands kernels over."""
     compile_ = triton.compile
     known = properties(target)
     gpu = GPUTarget("cuda", 10 * known.major + known.minor, known.warp_size)

@@ -99,7 +99,7 @@ def _scatter() -> Passes:
 
 
 def _maximum() -> Passes:
-    """What a maximum's gradient would be that computes its input, a batch norm, anew: the maximum is given."""
+    """A maximum's gradient if it computed its input, a batch norm, anew: the maximum is given."""
 
     def compare(x: Tensor, scale: Tensor, shift: Tensor, maximum: Tensor) -> Tensor:
         return torch.where(x * scale + shift == maximum, x, 0)

@@ -118,7 +118,7 @@ def _lower_own(adapter: Any, job: Any, target: str, dump: Path) -> list[Program]
 
 
 def _make(spec: str, shapes: list[list[int]]) -> tuple[Any, tuple[Any, ...]]:
-    """What a user's factory gives, and its arguments: those that it gives itself, or the `shapes` of its model's."""
+    """Make what a user's factory gives, and its arguments: its own, or those of `shapes` for a model."""
     made = load_factory(spec)()
     if isinstance(made, tuple):
         if len(made) != 2 or not isinstance(made[1], tuple):

@@ -221,7 +221,7 @@ def _turns(pairing: Pairing, loose: frozenset[str]) -> Iterator[Choice]:
 
 
 def _distance(theirs: Arrays, ours: Arrays, moved: int) -> float:
-    """How far the port's outputs are from the original's, relative to the largest value."""
+    """Measure how far the port's outputs are from the original's, relative to the largest value."""
     found = 0.0
     for name in (name for name in theirs if name.startswith("value||0|out|")):
         fit = align(theirs[name], ours[name], moved) if name in ours else None

@@ -19,7 +19,7 @@ _BROUGHT = 0.5
 
 @dataclass
 class Pairing:
-    """What pairs: for each key of the port the original's, how it was found, and the layers that follow from it."""
+    """The pairs: for each key of the port the original's, how it was found, and the layers that follow from it."""
 
     keys: dict[str, str] = field(default_factory=dict)
     how: dict[str, str] = field(default_factory=dict)
@@ -227,7 +227,7 @@ def brings_own(pairing: Pairing, port: Arrays) -> bool:
 
 
 def what_was_done(expected: np.ndarray, got: np.ndarray) -> str:
-    """How the array that the port brought differs from the one that it must be, in words."""
+    """Describe how the array that the port brought differs from the one that it must be."""
     for words, turned in _turns(expected):
         if turned.shape == got.shape and np.array_equal(turned, got):
             return words
@@ -268,7 +268,7 @@ def _orders(parts: int) -> list[tuple[int, ...]]:
 
 
 def shortage(found: Pairing, wrong: Mapping[str, str]) -> str:
-    """What is wrong with the structure of the weights, in words."""
+    """Describe what is wrong with the structure of the weights."""
     said = []
     if found.only_original:
         said.append(f"the port has no {', '.join(found.only_original[:8])}")
