@@ -45,7 +45,7 @@ def flax(folder):
 
 
 def judged(record, cwd):
-    """What `parity compare` says of the packed programs against the compiled ones."""
+    """The lines of `parity compare` on the packed programs against the compiled ones."""
     done = parity("compare", record, "--json", "judged.json", cwd=cwd)
     rows = json.loads((cwd / "judged.json").read_text())["results"]
     return done, [row for row in rows if row["framework"] == "flax ~ compiled"]
