@@ -1,7 +1,7 @@
 """The layers of a mode with what each inherits and adds, and the difference that is found first."""
 
 import linecache
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ COMPETING = 4
 # What float32 inside float64 may be off by.
 SINGLE = 1e-5
 
+# What the port's layers make, and what the port says of their calls.
+Fed = tuple[Arrays, dict[str, Any]]
+
 
 def localise(
     walk: Any,
@@ -27,8 +30,7 @@ def localise(
     ours: Arrays,
     info: Mapping[str, Any],
     noise: Mapping[str, Noise],
-    *,
-    search: bool,
+    search: Callable[[], Fed] | None,
 ) -> None:
     """Put the mode's layers, and where it differs the first difference with its cause, into the walk's report.
 
@@ -40,28 +42,37 @@ def localise(
         ours: The port's.
         info: What the port says of its calls.
         noise: float64's own noise, where it was measured.
-        search: Whether there is a difference to find; without it the layers are only listed.
+        search: Gives what `feed` does where there is a difference to find; with None the layers are only listed.
     """
     fed: Arrays = {}
     events: list[layers.Event] = []
-    if search and all(name in comparison.expected for name in _roots(theirs)):
+    if search is not None and can_feed(comparison, theirs):
         walk.advance(f"feeding each layer of the port in {mode} mode")
-        roots = {f"|0|in|{i}": array for i, array in enumerate(walk.inputs[1])}
-        given = {**comparison.expected, **roots}
-        options = {"inputs": len(walk.inputs[1]), "dtype": "float64", "train": mode == "train"}
-        fed, fed_info = walk.port.ask("feed", given=given, cotangents=comparison.cotangents, **options)
-        again, _ = walk.port.ask("feed", given=given, cotangents={}, **options)
-        fed_info["random"] = [
-            name
-            for name, array in again.items()
-            if not np.array_equal(array, fed[name], equal_nan=array.dtype.kind == "f")
-        ]
+        fed, fed_info = search()
         fed_info["aliases"] = info["aliases"]
         events = layers.events(comparison, fed, ours, theirs, fed_info, walk.pairing, noise)
         info = fed_info
     walk.layers[mode] = _layers(walk, comparison, theirs, ours, fed, events, noise)
     if events:
         walk.differences.append(_difference(walk, mode, events, comparison, theirs, ours, fed, info))
+
+
+def can_feed(comparison: layers.Comparison, theirs: Arrays) -> bool:
+    """Whether the port takes what the original takes."""
+    return all(name in comparison.expected for name in _roots(theirs))
+
+
+def feed(walk: Any, mode: str, comparison: layers.Comparison) -> Fed:
+    """Feed each layer of the port the original's own tensors: what it makes of them, and what is random in it."""
+    roots = {f"|0|in|{i}": array for i, array in enumerate(walk.inputs[1])}
+    given = {**comparison.expected, **roots}
+    options = {"inputs": len(walk.inputs[1]), "dtype": "float64", "train": mode == "train"}
+    fed, info = walk.port.ask("feed", given=given, cotangents=comparison.cotangents, **options)
+    again, _ = walk.port.ask("feed", given=given, cotangents={}, **options)
+    info["random"] = [
+        name for name, array in again.items() if not np.array_equal(array, fed[name], equal_nan=array.dtype.kind == "f")
+    ]
+    return fed, info
 
 
 def _roots(recording: Arrays) -> list[str]:

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -237,17 +238,39 @@ def _compare_mode(walk: Walk, mode: str, dtypes: Sequence[str], executions: tupl
     _note_kinds(walk, theirs, ours)
     noise: dict[str, Estimate] = {}
     checks = groups.judge(walk, mode, "float64", comparison, theirs, ours, noise)
-    if walk.detail or not all(check.passed for check in checks):
-        noise = precision.own_noise(walk, train, comparison, theirs)
+    search: Callable[[], accuse.Fed] = partial(accuse.feed, walk, mode, comparison)
+    passed = all(check.passed for check in checks)
+    if walk.detail or not passed:
+        noise, search = _noise_and_search(walk, mode, comparison, theirs, search, begin=not passed)
         checks = groups.judge(walk, mode, "float64", comparison, theirs, ours, noise)
     walk.checks += checks
     passed = all(check.passed for check in checks)
-    accuse.localise(walk, mode, comparison, theirs, ours, port_info, select(noise), search=not passed)
+    accuse.localise(walk, mode, comparison, theirs, ours, port_info, select(noise), None if passed else search)
     if not passed:
         return
     for dtype in dtypes:
         if dtype != "float64":
             precision.judge(walk, mode, dtype, comparison, theirs, executions)
+
+
+def _noise_and_search(
+    walk: Walk,
+    mode: str,
+    comparison: layers.Comparison,
+    theirs: Arrays,
+    search: Callable[[], accuse.Fed],
+    *,
+    begin: bool,
+) -> tuple[dict[str, Estimate], Callable[[], accuse.Fed]]:
+    """float64's own noise, and `search`: done already, where another process than the port's measures the noise."""
+    in_processes = isinstance(walk.original, remote.Remote) and isinstance(walk.port, remote.Remote)
+    beside = in_processes and precision.measured_side(walk) is walk.original
+    if not (begin and beside and accuse.can_feed(comparison, theirs)):
+        return precision.own_noise(walk, mode == "train", comparison, theirs), search
+    searched = remote.meanwhile(search)
+    noise = precision.own_noise(walk, mode == "train", comparison, theirs)
+    searched.exception()  # whatever comes of it, the port answers one question at a time
+    return noise, searched.result
 
 
 def _note_kinds(walk: Walk, theirs: Arrays, ours: Arrays) -> None:

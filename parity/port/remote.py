@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -173,26 +174,24 @@ def _check_x64(name: str) -> None:
         )
 
 
-def at_once(tasks: list[Any]) -> list[Any]:
-    """Run the tasks side by side; the first error of the first task that failed is raised."""
-    results: list[Any] = [None] * len(tasks)
-    errors: list[BaseException | None] = [None] * len(tasks)
+def at_once(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Run the tasks side by side; the error of the first task that failed is raised."""
+    return [future.result() for future in [meanwhile(task) for task in tasks]]
 
-    def run(i: int) -> None:
+
+def meanwhile(task: Callable[[], Any]) -> Future[Any]:
+    """Begin the task beside what follows."""
+    future: Future[Any] = Future()
+
+    def run() -> None:
         try:
-            results[i] = tasks[i]()
+            future.set_result(task())
         except BaseException as error:
-            errors[i] = error
+            future.set_exception(error)
 
-    threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(len(tasks))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for error in errors:
-        if error is not None:
-            raise error
-    return results
+    # Who presses Ctrl-C need not wait for it.
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
 def _environment(folder: Path, share: int) -> dict[str, str]:
