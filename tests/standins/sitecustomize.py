@@ -82,9 +82,8 @@ def stand_in_paddle(scenario):
 def stand_in_flax(scenario):
     os.environ["XLA_FLAGS"] += " --xla_force_host_platform_device_count=2"
     import jax
-    import jax.numpy as jnp
 
-    trouble, plain = Trouble(scenario, jax.errors.JaxRuntimeError, jax.errors.JaxRuntimeError), jnp.asarray
+    trouble, plain = Trouble(scenario, jax.errors.JaxRuntimeError, jax.errors.JaxRuntimeError), jax.device_put
     real, update = jax.devices("cpu"), jax.config.update
 
     class Device:
@@ -97,12 +96,12 @@ def stand_in_flax(scenario):
         def memory_stats(self):
             return {"bytes_limit": MEMORY}
 
-    def asarray(array, *rest, **options):
+    def device_put(array, *rest, **options):
         trouble.meet(getattr(array, "size", 0))
         return plain(array, *rest, **options)
 
     gpus = [Device(0), Device(1)]
-    jnp.asarray = asarray
+    jax.device_put = device_put
     jax.devices = lambda kind=None: gpus if kind is None else real
     jax.config.update = lambda name, value: update(name, real[value.id] if isinstance(value, Device) else value)
 
