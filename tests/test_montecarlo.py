@@ -259,6 +259,13 @@ def test_operations_that_the_model_does_not_know_are_named():
     assert function.unknown == {"fft", "qr"}
 
 
+def test_what_jax_only_copies_errs_nowhere():
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    function = noisy(lambda x: jnp.tile(x, (2, 3))[::-1], FLOAT32)
+    np.testing.assert_array_equal(function(0, x), np.tile(x, (2, 3))[::-1])
+    assert not function.unknown
+
+
 def test_a_pool_s_gradient_errs_alike_where_only_deterministic_kernels_may_run():
     def gradient(seed):
         x = torch.randn(2, 4, 9, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()

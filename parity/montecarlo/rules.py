@@ -252,7 +252,7 @@ JAX_EXACT = _names(
     """
     bitcast_convert_type broadcast_in_dim concatenate convert_element_type copy copy_p device_put dynamic_slice
     dynamic_update_slice expand_dims gather iota optimization_barrier pad reshape rev scatter select_n slice split
-    squeeze transpose
+    squeeze tile transpose
     """,
     # What begins with nothing.
     """
