@@ -33,6 +33,18 @@ def test_checkpoint(name: str, tmp_path: Path) -> None:
     assert set(checkpoint.skipped) <= set(found.skipped)
 
 
+def test_a_long_path_is_shortened_rather_than_the_line_that_its_owner_must_run(tmp_path: Path) -> None:
+    folder = tmp_path / "a/folder/far/below/the/others" / ("of_a_long_name" * 5)
+    folder.mkdir(parents=True)
+    checkpoint = CHECKPOINTS["torch: a whole model"]
+    path = checkpoint.write(folder)
+    with pytest.raises(ParityError) as refused:
+        parity.load(path)
+    assert checkpoint.refused in str(refused.value)
+    assert "weights_only=False).state_dict()" in str(refused.value)
+    assert len(str(refused.value)) <= 280
+
+
 def command(*arguments: object) -> tuple[int, str]:
     """The exit code, and what is printed or the error's line."""
     result = CliRunner().invoke(app, [*map(str, arguments)])

@@ -24,6 +24,7 @@ from .owned import check_checkpoint
 __all__ = ["FORMATS", "FRAMEWORKS", "Checkpoint", "Format", "load", "read", "save", "write"]
 
 
+MIN_PATH = 40  # characters of a path in one
 MAX_MESSAGE = 280  # characters, so that the line has no more than 300 with what the command line puts before it
 # What a file's metadata says where names only look as if a wrapper had put a word before them.
 NAMES, KEPT = "names", "as they are"
@@ -322,8 +323,11 @@ def about(path: str | PathLike[str]) -> Iterator[None]:
     try:
         yield
     except ParityError as error:
-        where = shortened(str(path), MAX_MESSAGE // 2)
-        raise ParityError(shortened(printable(f"{where}: {error}"), MAX_MESSAGE)) from error
+        message = printable(str(error))
+        # Who gave the path knows it: rather it loses its middle than the message does.
+        room = min(max(MAX_MESSAGE - len(f": {message}"), MIN_PATH), MAX_MESSAGE // 2)
+        where = shortened(printable(str(path)), room)
+        raise ParityError(shortened(f"{where}: {message}", MAX_MESSAGE)) from error
 
 
 def target_framework(path: Path, framework: str | None, shard: str | None = None) -> str:
