@@ -158,6 +158,7 @@ def test_a_program_is_compiled_once_for_cases_that_differ_in_their_values_alone(
             "triton, which compiling torch for a GPU needs, is not installed",
         ),
         ([f"{__file__}:kernel"], "--framework must say whose"),
+        ([f"{__file__}:kernel", "--framework", "torch", "--json", __file__], "this command reads it"),
     ],
 )
 def test_what_cannot_be_compiled_is_one_line_and_exit_2(arguments, words):

@@ -66,6 +66,26 @@ def done(request, tmp_path_factory):
     return process
 
 
+@pytest.mark.parametrize("option", ["--json", "--html", "--junit", "--write-rules"])
+@pytest.mark.parametrize("name", ["net.py", "port.py", "port.toml"])
+def test_no_report_takes_the_place_of_what_is_read(option, name, tmp_path):
+    for each in ("net.py", "port.py", "port.toml"):
+        (tmp_path / each).write_text("mine")
+    given = ("net.py:build", "port.py:build", "--shape", "2,3,8,8", "--rules", "port.toml", option, name)
+    process = run(tmp_path, *given)
+    assert (process.returncode, process.stderr) == (2, f"parity: {name} cannot be written: this command reads it\n")
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_rules_that_somebody_may_have_corrected_stay(tmp_path):
+    for each in ("net.py", "port.py", "port.toml"):
+        (tmp_path / each).write_text("mine")
+    process = run(tmp_path, "net.py:build", "port.py:build", "--shape", "2,3,8,8", "--write-rules", "port.toml")
+    assert process.returncode == 2
+    assert "port.toml cannot be written: it is there, and may have been corrected by hand" in process.stderr
+    assert (tmp_path / "port.toml").read_text() == "mine"
+
+
 def test_the_exit_code_is_0_for_the_same_and_1_for_a_difference(done):
     assert done.returncode == done.differs, done.stderr
 

@@ -145,6 +145,14 @@ def test_a_model_gives_back_the_bits_and_the_dtype_that_it_was_set_to(framework,
         assert bits(got[key]) == bits(array), key
 
 
+def test_two_modules_built_alike_share_no_array(framework):
+    one, other = model_of(framework), model_of(framework)
+    set_weights(one, canonical_weights())
+    set_weights(other, {key: array + 1 for key, array in canonical_weights().items()})
+    got = get_weights(one)
+    assert all(np.array_equal(got[key], array) for key, array in canonical_weights().items())
+
+
 def test_the_model_and_the_arrays_share_no_memory(framework):
     model, weights = model_of(framework), canonical_weights()
     set_weights(model, weights)

@@ -69,7 +69,7 @@ def lower(
     named = {**configuration.find(config).python, **interpreters.parse(python or ())}
     chosen = choose(split(framework) or _named(named), lowering.FRAMEWORKS, "--framework")
     targets = list(TARGETS) if split(target) == ["all"] else choose(split(target) or TARGETS[:1], TARGETS, "--target")
-    check_report(json)
+    check_report(json, config, Path(own.rpartition(":")[0]) if own else None)
     if own is not None and (case or all):
         raise ParityError("--case and --all are of the catalogue; leave them out for a factory of yours")
     if own is not None:

@@ -15,6 +15,7 @@ from ..port.junit import to_junit
 from ..port.page import to_page
 from ..port.report import to_json
 from ..weights.files.atomic import write_bytes
+from ..weights.files.targets import refusal
 from ..workers import interpreters
 from .options import Html, Json, check_reports, choose, split
 from .terminal import console
@@ -78,7 +79,10 @@ def port(
     parity port net.py:build net_flax.py:build --shape 2,3,64,64 --html report.html
     """
     reports = {"--json": json, "--html": html, "--junit": junit, "--write-rules": write_rules}
-    output = check_reports(reports, *(input or ()), weights)
+    sources = [Path(side.rpartition(":")[0]) for side in (original, port)]
+    output = check_reports(reports, *(input or ()), *sources, *([Path(rules)] if rules else ()), weights)
+    if write_rules is not None and write_rules.is_file():
+        raise refusal(write_rules, "it is there, and may have been corrected by hand; name another")
     if own_weights and (rules or write_rules or weights):
         raise ParityError("--own-weights pairs none: leave --rules, --write-rules and --weights out")
     arrays = [array for path in input or () for array in inputs.from_file(path)]

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..verdict.batch import SAME_BITS
+from ..verdict.batch import count_same_bits
 from ..verdict.programs import of_programs, summarize
 from ..verdict.results import Report, Result, Status
 
@@ -101,15 +101,11 @@ def _batches(results: Sequence[Result]) -> list[str]:
     for result in results:
         if result.check.startswith("batch ") and result.verdict is Status.SAME:
             groups.setdefault((result.framework, result.dtype), []).append(result)
-    lines = []
-    for (framework, dtype), group in groups.items():
-        other = [result for result in group if result.why != SAME_BITS]
-        names = ", ".join(f"{result.case} {result.why}" for result in other[:NAMES])
-        more = f" and {len(other) - NAMES} more" if len(other) > NAMES else ""
-        said = f"; within noise, not bit for bit: {names}{more}" if other else ""
-        count = f"{len(group) - len(other)} of {len(group)} checks"
-        lines.append(f"{framework} in {dtype}, alone and in a batch of eight: {SAME_BITS} in {count}{said}")
-    return lines
+    return [
+        f"{framework} in {dtype}, alone and in a batch of eight: "
+        + count_same_bits(group, "within noise, not bit for bit", lambda result: f"{result.case} {result.why}")
+        for (framework, dtype), group in groups.items()
+    ]
 
 
 def describe_extent(report: Report) -> str:

@@ -13,6 +13,7 @@ from ..errors import ParityError
 from ..montecarlo.estimate import Estimate, select
 from ..weights import dialects
 from ..weights.files import load as load_checkpoint
+from ..weights.files.atomic import write_bytes
 from . import accuse, by_rules, decide, groups, layers, load, precision, remote, training, verdict, weights
 from . import inputs as given_inputs
 from .bundles import Bundle
@@ -157,7 +158,8 @@ def _give_weights(
     walk.pairing = pairing
     walk.pairs = layers.pair_layers(walk.original.facts, walk.port.facts, pairing)
     if write_rules is not None:
-        write_rules.write_text(by_rules.written(pairing, walk.original.facts["framework"], walk.port.facts["class"]))
+        written = by_rules.written(pairing, walk.original.facts["framework"], walk.port.facts["class"])
+        write_bytes(write_rules, written.encode(), force=True)
     why = weights.shortage(pairing, wrong)
     walk.checks.append(Check("eval", "any", "structure", float(bool(why)), 0.0, "faults", why))
     pairs = {key: (source, pairing.how[key]) for key, source in pairing.keys.items()}

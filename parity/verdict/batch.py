@@ -1,15 +1,27 @@
 """The verdict on an image alone and among others: both against the reference, and each against the other."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from ..arrays import largest
 from .expect import Expected
 from .judge import Arrays, Noise, judge
-from .results import Status, Verdict
+from .results import Result, Status, Verdict
 
 # Two errors that know nothing of each other add as squares do.
 APART = float(np.sqrt(2))
 SAME_BITS = "bit for bit the same"
+# Of the checks in a line for people.
+NAMES = 4
+
+
+def count_same_bits(group: Sequence[Result], otherwise: str, shown: Callable[[Result], str]) -> str:
+    """Count the checks in which every bit is the same, and name the first few others, as `shown`, after `otherwise`."""
+    other = [result for result in group if result.why != SAME_BITS]
+    more = f" and {len(other) - NAMES} more" if len(other) > NAMES else ""
+    said = f"; {otherwise}: {', '.join(map(shown, other[:NAMES]))}{more}" if other else ""
+    return f"{SAME_BITS} in {len(group) - len(other)} of {len(group)} checks{said}"
 
 
 def judge_batch(computed: Arrays, expected: Expected, dtype: str, limit: float) -> Verdict:

@@ -9,16 +9,13 @@ from ..catalogue.cases import Case
 from ..catalogue.tasks import COMPILED, PROGRAMS, Task, WorkItem, list_program_tasks
 from ..frameworks import TABLE
 from ..workers.outcome import Outcome
-from .batch import APART, SAME_BITS
+from .batch import APART, SAME_BITS, count_same_bits
 from .determinism import unequal
 from .expect import Expected
 from .expect_all import Expectations, Key
 from .judge import NOISE_LIMIT, NOISE_UNITS, Noise, judge
 from .judge_all import judge_item
 from .results import Report, Result, Status, Verdict
-
-# Of the checks in a line for people.
-NAMES = 4
 
 
 def add_programs(
@@ -54,15 +51,15 @@ def summarize(results: Sequence[Result]) -> list[str]:
     groups: dict[str, list[Result]] = {}
     for result in filter(of_programs, results):
         groups.setdefault(result.framework.partition(" ~ ")[0], []).append(result)
-    lines = []
-    for name, group in groups.items():
-        other = sorted((result for result in group if result.why != SAME_BITS), key=lambda result: -result.error)
-        shown = ", ".join(f"{result.case} {result.check} {result.error:.2g}" for result in other[:NAMES])
-        more = f" and {len(other) - NAMES} more" if len(other) > NAMES else ""
-        said = f"; apart, in {NOISE_UNITS}: {shown}{more}" if other else ""
-        count = f"{len(group) - len(other)} of {len(group)} checks"
-        lines.append(f"{name}, executables of the capsule and compiled here: {SAME_BITS} in {count}{said}")
-    return lines
+    return [
+        f"{name}, executables of the capsule and compiled here: "
+        + count_same_bits(
+            sorted(group, key=lambda result: -result.error),
+            f"apart, in {NOISE_UNITS}",
+            lambda result: f"{result.case} {result.check} {result.error:.2g}",
+        )
+        for name, group in groups.items()
+    ]
 
 
 def _items(outcome: Outcome, cases: Sequence[Case], checks: Collection[str], dtypes: Collection[str]) -> list[WorkItem]:
